@@ -1,0 +1,188 @@
+"""Configuration: one TOML file and the environment, parsed once into frozen objects; and the places of files.
+
+============  ==============================  ===================================  =====================
+what          as root                         as another user                      environment
+============  ==============================  ===================================  =====================
+config        /etc/nconnect/config.toml       $XDG_CONFIG_HOME/nconnect/…          NCONNECT_CONFIG
+state         /var/lib/nconnect (0700)        $XDG_STATE_HOME/nconnect             NCONNECT_STATE_DIR
+runtime       /run/nconnect (0700)            $XDG_RUNTIME_DIR/nconnect            NCONNECT_RUNTIME_DIR
+============  ==============================  ===================================  =====================
+
+The current directory is never read or written.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from nconnect.errors import ConfigError
+
+MAIN_NET_SEEDS = (
+    "http://seed.nkn.org:30003",
+    *(f"http://mainnet-seed-{number:04d}.nkn.org:30003" for number in range(1, 9)),
+)
+"""The public seeds of NKN's main net, the default of `up` and `serve` (nkn-sdk-go config.go)."""
+
+MAX_CONFIG_BYTES = 1 << 20
+"""A configuration is written by hand: a megabyte means that the path names something else."""
+
+
+MIN_MTU = 1280
+"""The smallest that IPv6 allows (RFC 8200, 5)."""
+MAX_MTU = 65535
+
+
+class NetworkSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[network]`: which NKN network, and how many paths."""
+
+    seed_rpc: tuple[str, ...] = MAIN_NET_SEEDS
+    """JSON-RPC addresses that are asked where a client belongs; the next one on failure."""
+    sub_clients: int = 4
+    """Websockets to different nodes, each a path of its own (NKN's MultiClient default)."""
+
+
+class UpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[up]`: the user's side."""
+
+    peer: str = ""
+    """The provider's NKN address, used where `--peer` is not given."""
+    names: bool = True
+    """Whether programs are told of the provider's names."""
+    accept_domains: tuple[str, ...] = ()
+    """Domains that the provider may have although they mean something elsewhere."""
+    resolv_conf: bool = False
+    """Whether our resolver goes into resolv.conf where systemd-resolved does not run."""
+    maps: tuple[str, ...] = ()
+    """Prefixes of the provider and what to call them here, REAL=HERE."""
+    map_pools: tuple[str, ...] = ()
+    """Where prefixes come from for what this machine has itself; empty: as `nconnect up --help` says."""
+
+
+class ServeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[serve]`: the provider's side."""
+
+    lan: tuple[str, ...] = ()
+    """Prefixes (CIDR) that users may reach."""
+    allow: tuple[str, ...] = ()
+    """Public keys (64 hex digits) or NKN addresses of the users who are let in."""
+    pool4: str = ""
+    """Overlay addresses for users, IPv4 (CIDR); empty: a /20 of 100.64.0.0/10 chosen by the own key."""
+    pool6: str = ""
+    """The same for IPv6, a /64; empty: a unique local prefix (RFC 4193) chosen by the own key."""
+    mtu: Annotated[int, msgspec.Meta(ge=MIN_MTU, le=MAX_MTU)] = 1500
+    """Bytes of the largest packet in the tunnel: less where larger ones get lost behind this LAN unheard."""
+    dns: tuple[str, ...] = ()
+    """Addresses of the LAN's resolvers."""
+    domains: tuple[str, ...] = ()
+    """What they know."""
+    hosts: tuple[str, ...] = ()
+    """Other names for users, `NAME=ADDRESS` each."""
+    lease: str = ""
+    """For how long a user's address and connections are held while the user is not heard of; empty: `10m`."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    network: NetworkSection = NetworkSection()
+    up: UpSection = UpSection()
+    serve: ServeSection = ServeSection()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this user's files are."""
+
+    config: Path
+    state: Path
+    """Identity, leases, journals: survives a reboot."""
+    runtime: Path
+    """Control sockets and locks: gone after a reboot."""
+
+    @property
+    def policy(self) -> Path:
+        """Who may reach what, as `nconnect.permission.policy_file` reads it."""
+        return self.config.with_name("policy.toml")
+
+    @property
+    def journals(self) -> Path:
+        """Journals of changes to the host, one a running instance."""
+        return self.state / "journal"
+
+    def journal(self, name: str) -> Path:
+        """The journal of the instance of that name."""
+        return self.journals / f"{name}.journal"
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which `places` returns these."""
+        return {
+            "NCONNECT_CONFIG": str(self.config),
+            "NCONNECT_STATE_DIR": str(self.state),
+            "NCONNECT_RUNTIME_DIR": str(self.runtime),
+        }
+
+
+def places(environment: Mapping[str, str] = os.environ, *, root: bool | None = None) -> Places:
+    """The places for this user; `NCONNECT_*` in the environment wins."""
+    if root is None:
+        root = os.geteuid() == 0
+    if root:
+        default = Places(Path("/etc/nconnect/config.toml"), Path("/var/lib/nconnect"), Path("/run/nconnect"))
+    else:
+        home = Path(environment.get("HOME") or "~").expanduser()
+        state = Path(environment.get("XDG_STATE_HOME") or home / ".local/state") / "nconnect"
+        runtime = environment.get("XDG_RUNTIME_DIR")
+        default = Places(
+            Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "nconnect/config.toml",
+            state,
+            Path(runtime) / "nconnect" if runtime else state / "run",
+        )
+    # A relative one is meant from where the command was typed; the background has another directory.
+    return Places(
+        Path(environment.get("NCONNECT_CONFIG") or default.config).absolute(),
+        Path(environment.get("NCONNECT_STATE_DIR") or default.state).absolute(),
+        Path(environment.get("NCONNECT_RUNTIME_DIR") or default.runtime).absolute(),
+    )
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the configuration; a missing file is the default one.
+
+    `NCONNECT_SEED_RPC` (comma-separated) replaces `[network] seed_rpc`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has a wrong or unknown setting.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raw = b""
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes; is it a configuration file?")
+    try:
+        config = msgspec.convert(tomllib.loads(raw.decode()), Config)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    seeds = environment.get("NCONNECT_SEED_RPC")
+    return (
+        with_seeds(config, tuple(seed.strip() for seed in seeds.split(",") if seed.strip()))
+        if seeds
+        else config
+    )
+
+
+def with_seeds(config: Config, seeds: tuple[str, ...]) -> Config:
+    """The same configuration on the network of other seeds; none given changes nothing."""
+    if not seeds:
+        return config
+    return msgspec.structs.replace(config, network=msgspec.structs.replace(config.network, seed_rpc=seeds))
