@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from nconnect.ncp.pacing import BURST, EARLY, UNPACED_RATE, Pacer
+
+
+def send_for(pacer: Pacer, seconds: float, size: int, rate: float, now: float = 10.0) -> int:
+    """Bytes sent, with a timer that goes off when it is ready."""
+    end, sent = now + seconds, 0
+    while now < end:
+        if pacer.ready(now):
+            pacer.on_sent(size, rate, now)
+            sent += size
+        else:
+            now = pacer.ready_at
+    return sent
+
+
+@pytest.mark.parametrize("size", [1024, 8192, 131072])
+def test_sends_at_the_rate(size: int) -> None:
+    rate = 5e6
+    assert send_for(Pacer(), 1.0, size, rate) == pytest.approx(rate, abs=rate * BURST + 2 * size)
+
+
+def test_after_a_pause_no_more_than_a_burst_goes_at_once() -> None:
+    pacer = Pacer()
+    send_for(pacer, 1.0, 1000, 5e6)
+    sent = 0
+    while pacer.ready(50.0):
+        pacer.on_sent(1000, 5e6, 50.0)
+        sent += 1000
+    assert sent <= 5e6 * (BURST + EARLY) + 1000
+
+
+@pytest.mark.parametrize("rate", [UNPACED_RATE, math.inf])
+def test_what_is_quicker_than_a_timer_is_not_paced(rate: float) -> None:
+    pacer = Pacer()
+    for _ in range(1000):
+        assert pacer.ready(10.0)
+        pacer.on_sent(131072, rate, 10.0)
