@@ -1,0 +1,84 @@
+"""What each user may reach, as the gateway's kernel enforces it.
+
+Hand rules in with `HostManager.change_users`; the manager must have applied a `gateway_state` before::
+
+    manager.apply(plans.gateway_state(...))
+    manager.change_users([UserRules(addresses, targets, rate)])     # new, or instead of what was there
+    manager.change_users(remove=[address, ...])                     # leases that may no longer send
+
+One call is one transaction: packets meet the old rules or the new ones, and established connections are
+judged by the new ones from the next packet on, in both directions. A call blocks for some milliseconds, some
+tens with 10,000 users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from nconnect.errors import ConfigError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+PROTOCOLS = ("tcp", "udp", "icmp")
+ALL_PORTS = (0, 65_535)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that a user may reach.
+
+    A network of one address (/32, /128) opens that address whatever it is: the provider's own, a metadata
+    service, another user's lease. A wider network never opens those.
+    """
+
+    network: Network
+    protocol: str = ""
+    """`tcp`, `udp`, `icmp` (ICMPv6 in an IPv6 network), or empty for any."""
+    ports: tuple[int, int] = ALL_PORTS
+    """First and last destination port, of TCP and UDP."""
+
+    def __post_init__(self) -> None:
+        first, last = self.ports
+        if self.protocol and self.protocol not in PROTOCOLS:
+            raise ConfigError(
+                f"target {self.network}: protocol {self.protocol!r} is none of {', '.join(PROTOCOLS)}"
+            )
+        if not ALL_PORTS[0] <= first <= last <= ALL_PORTS[1]:
+            raise ConfigError(f"target {self.network}: {first}-{last} is no range of ports")
+        if self.ports != ALL_PORTS and self.protocol not in ("tcp", "udp"):
+            raise ConfigError(f"target {self.network}: ports need a protocol, tcp or udp")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A network behind the provider by another name, one to one.
+
+    `real` is the prefix at the provider, `seen` the one of the same version and length that the user's
+    machine has for it.
+    """
+
+    real: Network
+    seen: Network
+
+    def __post_init__(self) -> None:
+        if (self.real.version, self.real.prefixlen) != (self.seen.version, self.seen.prefixlen):
+            raise ConfigError(f"mapping {self}: both sides are of one version and length, as in /24 and /24")
+
+    def __str__(self) -> str:
+        return f"{self.real} → {self.seen}"
+
+
+@dataclass(frozen=True)
+class UserRules:
+    """All that the kernel knows of one user."""
+
+    addresses: tuple[Address, ...]
+    """The lease, at least one address; the first names the user's chain. No two users share one."""
+    targets: tuple[Target, ...]
+    """What the user may reach; nothing else, so nothing if empty."""
+    rate: int = 0
+    """Bits per second, in each direction; 0: no limit."""
+    mappings: tuple[Mapping, ...] = ()
+    """Prefixes that mean others in this user's packets; `targets` are real ones all the same."""

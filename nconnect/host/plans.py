@@ -1,0 +1,173 @@
+"""The two states that nconnect asks for: a user's machine, and a provider's.
+
+Both read the host, so call them again when its networks change; the manager applies the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+from nconnect.host import firewall, routing, sysctl
+from nconnect.host.desired import DesiredState, Interface
+from nconnect.host.netlink import FAMILY, Netlink, attribute
+from nconnect.host.networks import (
+    Connected,
+    connected_networks,
+    find_conflict,
+    more_specific,
+    nameservers,
+)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# Each means this machine's own surroundings, wherever it is: link-local and multicast.
+LOCAL_ONLY = tuple(
+    Connected(ip_network(prefix), "every interface")
+    for prefix in ("169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")
+)
+
+STRICT, LOOSE = "1", "2"
+# RTPROT_RA: the kernel learned the route from a router advertisement.
+PROTOCOL_RA = 9
+# IN6_ADDR_GEN_MODE_NONE: no link-local address, so no router solicitations into the tunnel.
+NO_LINK_LOCAL = "1"
+
+
+def user_state(
+    instance: str,
+    link: str,
+    mtu: int,
+    addresses: Sequence[Interface],
+    prefixes: Iterable[Network],
+    connected: Sequence[Connected] | None = None,
+    *,
+    kill_switch: bool = False,
+    resolver: str = "",
+) -> DesiredState:
+    """A user's machine: `prefixes` go through `link`, whose own addresses are `addresses`.
+
+    With `kill_switch` they go nowhere once the link is gone, instead of wherever they went before.
+    `resolver` is an address to put into resolv.conf, empty: none.
+
+    `connected` are the networks that keep their way if they lie inside a prefix; read from the host if None.
+    Link-local and multicast prefixes are never routed, nor are this machine's name servers: seeds have names,
+    and a tunnel that carries their lookups never comes back once it is lost. The provider and its LAN reach
+    nothing on this machine but answers and ping.
+    """
+    if connected is None:
+        connected = connected_networks(exclude=(link,))
+    versions = _versions(link)
+    never = (*LOCAL_ONLY, *_name_servers(connected))
+    wanted = [one for one in prefixes if one.version in versions and find_conflict(one, never) is None]
+    keep = [inside.prefix for prefix in wanted for inside in more_specific(prefix, (*never, *connected))]
+    table = routing.table_of(link)
+    return DesiredState(
+        instance=instance,
+        link=link,
+        mtu=mtu,
+        addresses=tuple(one for one in addresses if one.version in versions),
+        routes=routing.routes(table, wanted, keep, kill_switch=kill_switch),
+        rules=tuple(rule for rule in routing.rules(table) if rule.version in versions),
+        nft=firewall.user_table(instance, link, [one.ip for one in addresses]),
+        sysctls=tuple(_loose_reverse_path(link)),
+        link_sysctls=tuple(_link_sysctls(link)),
+        resolver=resolver,
+    )
+
+
+def gateway_state(
+    instance: str,
+    link: str,
+    mtu: int,
+    addresses: Sequence[Interface],
+) -> DesiredState:
+    """A provider's machine, for nobody yet: users come and go by `HostManager.change_users`.
+
+    `addresses` are the gateway's own with the length of their pool: 100.64.7.1/24 serves 100.64.7.0/24.
+    The kernel's route to the pool comes with the address.
+    """
+    usable = [one for one in addresses if one.version in _versions(link)]
+    table = firewall.gateway_table(
+        instance,
+        link,
+        gateway=[one.ip for one in usable],
+        pools=[one.network for one in usable],
+    )
+    versions = {one.version for one in usable}
+    return DesiredState(
+        instance=instance,
+        link=link,
+        mtu=mtu,
+        addresses=tuple(usable),
+        nft=table,
+        sysctls=tuple(_forwarding(versions)),
+        # Where forwarding was on before, a new link may still be born without it.
+        link_sysctls=(*_link_sysctls(link), (sysctl.link_name(4, link, "forwarding"), "1")),
+    )
+
+
+def _name_servers(connected: Sequence[Connected]) -> list[Connected]:
+    """This machine's name servers beyond its connected networks, each as a network of one address."""
+    hosts = [Connected(ip_network(address), "name server") for address in nameservers()]
+    return [one for one in hosts if find_conflict(one.prefix, connected) is None]
+
+
+def _versions(link: str) -> tuple[int, ...]:
+    """The IP versions that the link can have: a machine may lack IPv6, a container may not switch it on."""
+    switch = sysctl.link_name(6, link, "disable_ipv6")
+    return (4, 6) if sysctl.read(switch) == "0" or sysctl.writable(switch) else (4,)
+
+
+def _link_sysctls(link: str) -> Iterator[tuple[str, str]]:
+    """Switches of our own link, which go with it; a container that may not set them does without."""
+    switches = (
+        (sysctl.link_name(6, link, "disable_ipv6"), "0"),
+        (sysctl.link_name(6, link, "addr_gen_mode"), NO_LINK_LOCAL),
+        # A router behind the other end that reports a smaller MTU has any address; where reverse paths are
+        # checked strictly its report would be dropped. The larger of "all" and the link's own value holds.
+        (sysctl.link_name(4, link, "rp_filter"), LOOSE),
+    )
+    return (one for one in switches if sysctl.writable(one[0]))
+
+
+def _loose_reverse_path(link: str) -> Iterator[tuple[str, str]]:
+    """Loose instead of strict, where an NKN node's packets come in.
+
+    Answers to our websocket carry no mark, so if the node's address lies in an offered prefix, the strict
+    check finds the tunnel as the way back and drops them: the tunnel would cut its own feet. Loose is
+    what systemd sets by default; switches that are loose or off already stay as they are.
+    """
+    for name in sysctl.links(4):
+        if name in ("lo", link):
+            continue
+        own = sysctl.link_name(4, name, "rp_filter")
+        value, everywhere = sysctl.read(own) or "0", sysctl.read("net.ipv4.conf.all.rp_filter") or "0"
+        # LOOSE may be what we set before: to stay in the desired state it must be asked for again.
+        if (max(value, everywhere) == STRICT or value == LOOSE) and sysctl.writable(own):
+            yield own, LOOSE
+
+
+def _forwarding(versions: Iterable[int]) -> Iterator[tuple[str, str]]:
+    if 4 in versions:
+        yield sysctl.IPV4_FORWARD, "1"
+    if 6 in versions:
+        # A forwarding host stops listening to router advertisements and drops the default route that it has
+        # from them, unless accept_ra is 2; that must be set first.
+        for name in _links_with_advertised_default():
+            yield sysctl.link_name(6, name, "accept_ra"), "2"
+        yield sysctl.IPV6_FORWARD, "1"
+
+
+def _links_with_advertised_default() -> list[str]:
+    with Netlink() as netlink:
+        names = {one["index"]: attribute(one, "IFLA_IFNAME") for one in netlink.links()}
+        routes = netlink.routes(6)
+    indices = {
+        attribute(route, "RTA_OIF")
+        for route in routes
+        if route["proto"] == PROTOCOL_RA and route["dst_len"] == 0 and route["family"] == FAMILY[6]
+    }
+    found = sorted(names[index] for index in indices if index in names)
+    return [name for name in found if sysctl.read(sysctl.link_name(6, name, "accept_ra")) in ("1", "2")]

@@ -1,0 +1,196 @@
+"""Desired state in, changed host out: apply, change a little, undo, clean up after a crash.
+
+::
+
+    apply ─ compare with what was applied ─ journal what is new ─ make it ─ revert what is no longer wanted
+    undo  ─ revert all, last first ─ remove the journal
+
+The order is chosen so that no packet finds a half-open door: firewall, sysctls, link, addresses, routes,
+and the rules that send packets there last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+
+from nconnect.errors import HostError
+from nconnect.host import nft, sysctl
+from nconnect.host.changes import (
+    AnyChange,
+    SysctlSet,
+    TableMade,
+    link_changes,
+    restored_lines,
+    table_changes,
+)
+from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
+from nconnect.host.grants import Address, UserRules
+from nconnect.host.journal import Journal, directory_lock
+from nconnect.host.netlink import Netlink
+from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
+from nconnect.host.users import Users
+
+__all__ = ["DesiredState", "HostManager", "Route", "RouteKind", "Rule", "cleanup"]
+
+
+class HostManager:
+    """Makes one instance's changes to the host, and takes them back.
+
+    Construct (takes the journal's lock, and over what a crashed instance of this name left), `apply` as
+    often as the wish changes, `undo` once. All methods block for milliseconds: call them in a thread from
+    an event loop, one at a time.
+    """
+
+    def __init__(self, journal_path: Path) -> None:
+        """Raises AlreadyRunningError if an instance holds the journal, HostError if it cannot be written."""
+        self._made: dict[object, AnyChange] = {}
+        self._journaled: dict[object, AnyChange] = {}
+        self._nft: nft.NftTable | None = None
+        self._users = Users()
+        self._directory = journal_path.parent
+        with directory_lock(self._directory):
+            self._journal = Journal.lock(journal_path)
+            try:
+                self._journaled = {change.key: change for change in inherited(self._journal)}
+                self._journal.rewrite(self._journaled.values())
+            except BaseException:
+                self._journal.close()
+                raise
+
+    def apply(self, desired: DesiredState) -> None:
+        """Make the host as `desired`, changing only what differs from the state applied before.
+
+        Raises HostError or PrivilegeError; what was made until then is in the journal, `undo` takes it back.
+        """
+        with directory_lock(self._directory), Netlink() as netlink:
+            wanted = {change.key: change for change in self._plan(desired, netlink)}
+            new = [change for key, change in wanted.items() if self._made.get(key) != change]
+            stale = [change for key, change in self._journaled.items() if key not in wanted]
+            replaced = [change for change in new if change.key in self._journaled]
+            self._journal.append(new)
+            self._journaled.update((change.key, change) for change in new)
+            self._set_table(desired.nft)
+            for change in new:
+                change.make(netlink)
+                self._made[change.key] = change
+            self._drop(stale)
+            if stale or replaced:
+                # So that it does not grow for ever. On a full disk it says too much, which does no harm.
+                with contextlib.suppress(HostError):
+                    self._journal.rewrite(self._journaled.values())
+
+    def change_users(self, changed: Iterable[UserRules] = (), remove: Iterable[Address] = ()) -> None:
+        """Give users these rules, and let the leases `remove` send no more; what is so already costs nothing.
+
+        One transaction, after which the next packet is judged by the new rules. The table, and so the state
+        of a gateway, must have been applied. Raises HostError or PrivilegeError: nothing is changed then.
+        """
+        if self._nft is None:
+            raise HostError("users need the gateway's firewall: apply its state before their rules")
+        change = self._users.plan(changed, remove)
+        if not (change.new or change.gone):
+            return
+        users = self._users.after(change)
+        try:
+            nft.run(change.commands(self._nft.name))
+        except HostError:
+            # Somebody changed our table, or flushed it. Who is revoked must be out all the same.
+            nft.replace_table(self._nft, users.commands(self._nft.name))
+        self._users = users
+
+    def refresh(self) -> list[str]:
+        """Put back what somebody took back of our changes; a line for each kind of it.
+
+        Restarting nftables flushes all tables, which would leave forwarding on and nothing that limits it;
+        restarting a network manager may remove routes, `sysctl --system` sets forwarding as its files say.
+        Meant to be called every few seconds: about 10 ms.
+        """
+        lines, restored = list[str](), list[AnyChange]()
+        with directory_lock(self._directory), Netlink() as netlink:
+            if self._nft is not None and (harm := nft.harm_done_to(self._nft)):
+                self._restore_table(self._nft)
+                lines.append(f"somebody {harm}; it is in place again")
+            for change in tuple(self._made.values()):
+                try:
+                    self._note_other_value(change)
+                    if change.restore(netlink):
+                        restored.append(change)
+                except HostError as error:
+                    # What cannot be had again does not keep the rest from its place.
+                    lines.append(str(error))
+        return [*lines, *restored_lines(restored)]
+
+    def _note_other_value(self, change: AnyChange) -> None:
+        """A sysctl that somebody set while we need another value goes back to theirs in the end."""
+        if not isinstance(change, SysctlSet):
+            return
+        found = sysctl.read(change.name)
+        if found in (change.new, change.old, None):
+            return
+        noted = SysctlSet(change.name, found, change.new, sysctl.side_effects(change.name))
+        self._journal.append([noted])
+        self._made[noted.key] = self._journaled[noted.key] = noted
+
+    def undo(self) -> list[str]:
+        """Take back every change, last first, and remove the journal; lines tell what was not as expected.
+
+        Call it before the TUN device is closed. The object is of no use afterwards.
+        """
+        with directory_lock(self._directory):
+            report = revert_all(self._journaled.values(), self._journal.path)
+            self._made, self._journaled, self._nft, self._users = {}, {}, None, Users()
+            if report.remaining:
+                # A full disk leaves the journal as it was, with changes that are then found gone.
+                with contextlib.suppress(HostError):
+                    self._journal.rewrite(report.remaining)
+                self._journal.close()
+            else:
+                self._journal.remove()
+        return [*(f"gone already: {text}" for text in report.gone), *report.left, *report.failed]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+    def _plan(self, desired: DesiredState, netlink: Netlink) -> Iterator[AnyChange]:
+        index = netlink.index(desired.link)
+        if index is None:
+            raise HostError(f"interface {desired.link} is not there: open the TUN device before its state")
+        yield from table_changes(desired)
+        others = sysctls_of_others(self._journal.path) if desired.sysctls else {}
+        for name, value in desired.sysctls:
+            yield self._plan_sysctl(name, value, others)
+        yield from link_changes(desired, index)
+
+    def _plan_sysctl(self, name: str, value: str, others: dict[str, SysctlSet]) -> SysctlSet:
+        before = self._journaled.get(("sysctl", name)) or others.get(name)
+        if isinstance(before, SysctlSet):
+            # Ours or another instance's: the value to go back to is the one from before the first of us.
+            return SysctlSet(name, before.old, value, before.side_effects)
+        now = sysctl.read(name)
+        if now is None:
+            raise HostError(f"cannot set {name}: this kernel has no such sysctl")
+        return SysctlSet(name, now, value, sysctl.side_effects(name) if now != value else {})
+
+    def _set_table(self, table: nft.NftTable | None) -> None:
+        if table is not None and table != self._nft:
+            self._restore_table(table)
+            self._nft = table
+
+    def _restore_table(self, table: nft.NftTable) -> None:
+        nft.replace_table(table, self._users.commands(table.name))
+
+    def _drop(self, stale: list[AnyChange]) -> None:
+        report = revert_all(stale, self._journal.path)
+        if report.failed:
+            raise HostError("; ".join(report.failed))
+        for change in stale:
+            del self._journaled[change.key]
+            self._made.pop(change.key, None)
+            if isinstance(change, TableMade):
+                self._nft, self._users = None, Users()

@@ -1,0 +1,77 @@
+"""The users whose rules stand in the kernel, and what a change does to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nconnect.host import userchains
+from nconnect.host.grants import Address, UserRules
+from nconnect.host.nft import Command
+from nconnect.host.userchains import Targets, by_chain
+
+
+@dataclass(frozen=True)
+class UserChange:
+    gone: tuple[UserRules, ...] = ()
+    """As they stand in the kernel."""
+    new: tuple[UserRules, ...] = ()
+    """In the place of nothing, or of those who are gone."""
+    unused: tuple[Targets, ...] = ()
+    """Grants that nobody has any more."""
+    used: tuple[Targets, ...] = ()
+    """Grants that nobody had before."""
+
+    def commands(self, table: str) -> list[Command]:
+        """One transaction. Removed first: what is new may have the same address."""
+        return [
+            *(one for user in self.gone for one in userchains.delete_user(table, user)),
+            *(one for targets in self.unused for one in userchains.delete_grant(table, targets)),
+            *(one for targets in self.used for one in userchains.add_grant(table, targets)),
+            *(one for user in self.new for one in userchains.add_user(table, user)),
+        ]
+
+
+class Users:
+    """Rules by leased address; a value, so that a change that the kernel refuses is forgotten."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[Address, UserRules] = {}
+        self._grants = Counter[Targets]()
+        """How many users have each."""
+
+    def commands(self, table: str) -> list[Command]:
+        """What makes them all, in a table that has none."""
+        return Users().plan(self._by_address.values(), ()).commands(table)
+
+    def plan(self, changed: Iterable[UserRules], remove: Iterable[Address]) -> UserChange:
+        """What to do so that users have the rules `changed`, and those with an address of `remove` none."""
+        wanted = {user.addresses: user for user in changed}
+        leases = (*wanted, tuple(remove))
+        found = (self._by_address.get(address) for lease in leases for address in lease)
+        present = dict.fromkeys(user for user in found if user is not None)
+        gone = tuple(user for user in present if wanted.get(user.addresses) != user)
+        new = tuple(user for user in wanted.values() if user not in present)
+        left, came = Counter(map(by_chain, gone)), Counter(map(by_chain, new))
+        return UserChange(
+            gone,
+            new,
+            tuple(one for one, users in left.items() if self._grants[one] == users and one not in came),
+            tuple(one for one in came if one not in self._grants),
+        )
+
+    def after(self, change: UserChange) -> Users:
+        """The users once `change` is made."""
+        users = Users()
+        users._by_address, users._grants = self._by_address.copy(), self._grants.copy()
+        for user in change.gone:
+            users._grants[by_chain(user)] -= 1
+            for address in user.addresses:
+                del users._by_address[address]
+        for user in change.new:
+            users._grants[by_chain(user)] += 1
+            users._by_address.update(dict.fromkeys(user.addresses, user))
+        for targets in change.unused:
+            del users._grants[targets]
+        return users

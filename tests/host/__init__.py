@@ -1,0 +1,1 @@
+"""Tests of nconnect.host; those marked netns change network namespaces of their own only."""
