@@ -1,0 +1,306 @@
+"""JSON-RPC over several seeds, some of which are down, confused or hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from nconnect.errors import ConfigError, DecodeError, NetworkError, PrivilegeError, RPCError
+from nconnect.nkn import rpc, websocket
+from nconnect.nkn.rpc import RPCClient
+
+from .waiting import soon, until
+
+NODE = {
+    "addr": "10.0.0.1:30002",
+    "rpcAddr": "10.0.0.1:30003",
+    "pubkey": "ee" * 32,
+    "id": "11" * 32,
+    "sdp": "",
+}
+
+
+class Seed:
+    """An HTTP server that answers every request with ``body``."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: bytes = answer("getversion answer")
+        self.requests: list[dict[str, Any]] = []
+        self.url = ""
+        self.gate: asyncio.Event | None = None
+        self.heals_after = 0
+        """Requests that get ``status``; those after them get 200 (0: none do)."""
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.requests.append(await request.json())
+        if self.gate is not None:
+            await self.gate.wait()
+        healed = self.heals_after and len(self.requests) > self.heals_after
+        status = 200 if healed else self.status
+        return web.Response(status=status, body=self.body, headers={"Location": "http://127.0.0.1:1/"})
+
+
+def answer(result: object) -> bytes:
+    return json.dumps({"id": "1", "jsonrpc": "2.0", "result": result}).encode()
+
+
+def failure(code: object, message: str = "why") -> bytes:
+    return json.dumps({"id": "1", "jsonrpc": "2.0", "error": {"code": code, "message": message}}).encode()
+
+
+@pytest.fixture
+async def make_seed() -> AsyncIterator[Callable[[], Awaitable[Seed]]]:
+    async with AsyncExitStack() as stack:
+
+        async def make() -> Seed:
+            seed = Seed()
+            app = web.Application()
+            app.router.add_post("/", seed.handle)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            seed.url = f"http://{host}:{port}"
+            return seed
+
+        yield make
+
+
+@pytest.fixture
+async def seed(make_seed: Callable[[], Awaitable[Seed]]) -> Seed:
+    return await make_seed()
+
+
+@pytest.fixture
+async def second(make_seed: Callable[[], Awaitable[Seed]]) -> Seed:
+    return await make_seed()
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def test_the_node_of_a_client(seed: Seed) -> None:
+    seed.body = answer(NODE)
+    async with RPCClient([seed.url]) as client:
+        node = await client.get_ws_addr("alice." + "ab" * 32)
+    assert (node.addr, node.rpc_addr) == (NODE["addr"], NODE["rpcAddr"])
+    assert (node.public_key.hex(), node.id.hex()) == (NODE["pubkey"], NODE["id"])
+    (request,) = seed.requests
+    assert request["method"] == "getwsaddr"
+    assert request["params"] == {"address": "alice." + "ab" * 32}
+    assert request["jsonrpc"] == "2.0"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b""),
+        (302, answer(1)),
+        (200, b"not JSON"),
+        (200, b"[]"),
+        (200, b"{}"),
+        (200, b"\xff"),
+        (200, b'{"error": {"code": "text"}}'),
+        (200, b'{"error": 5}'),
+        (200, answer("x" * rpc.MAX_SMALL_ANSWER_SIZE)),
+        (200, failure(-45001)),
+    ],
+)
+async def test_a_bad_seed_is_passed_over(seed: Seed, second: Seed, status: int, body: bytes) -> None:
+    seed.status, seed.body = status, body
+    async with RPCClient([closed_port(), seed.url, second.url]) as client:
+        assert await client.get_version() == "getversion answer"
+        assert await client.get_version() == "getversion answer"
+    # The one that answered is asked first the next time.
+    assert (len(seed.requests), len(second.requests)) == (1, 2)
+
+
+async def test_what_may_be_large(seed: Seed) -> None:
+    subscribers = {f"{number:064x}": "x" * 100 for number in range(1000)}
+    async with RPCClient([seed.url]) as client:
+        seed.body = answer({"subscribers": subscribers})
+        assert await client.call("getsubscribers", {}) == {"subscribers": subscribers}
+        seed.body = answer("x" * rpc.MAX_ANSWER_SIZE)
+        with pytest.raises(NetworkError, match=f"an answer of more than {rpc.MAX_ANSWER_SIZE} bytes"):
+            await client.call("getsubscribers", {})
+
+
+async def test_an_error_about_the_question_is_final(seed: Seed, second: Seed) -> None:
+    seed.body = failure(-42002, "INVALID PARAMS")
+    async with RPCClient([seed.url, second.url]) as client:
+        with pytest.raises(RPCError, match="-42002: INVALID PARAMS") as caught:
+            await client.get_version()
+    assert caught.value.code == -42002
+    assert second.requests == []
+
+
+async def test_when_no_seed_answers_each_is_named(seed: Seed) -> None:
+    seed.status = 503
+    down = closed_port()
+    async with RPCClient([down, seed.url, "http://name.invalid:30003"], timeout=5) as client:
+        with pytest.raises(NetworkError) as caught:
+            await client.get_version()
+    text = str(caught.value)
+    assert f"{down}: connection refused by {down.removeprefix('http://')}" in text
+    assert f"{seed.url}: HTTP status 503" in text
+    assert "http://name.invalid:30003: the name does not resolve" in text
+    assert "\n" not in text
+
+
+async def test_a_seed_that_hangs_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with RPCClient([url], timeout=0.05) as client:
+            with pytest.raises(NetworkError, match="no answer in time"):
+                await client.get_version()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "seed.nkn.org:30003", "ftp://a", "http://", "http://h:99999", "http://[::1"]
+)
+def test_a_seed_must_be_a_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="not the URL of an NKN node"):
+        RPCClient([url])
+
+
+def test_a_seed_is_needed() -> None:
+    with pytest.raises(ConfigError, match="no seeds"):
+        RPCClient([])
+
+
+async def test_the_other_methods(seed: Seed) -> None:
+    async with RPCClient([seed.url]) as client:
+        seed.body = answer({"syncState": "PERSIST_FINISHED"})
+        assert (await client.get_node_state())["syncState"] == "PERSIST_FINISHED"
+        seed.body = answer(NODE)
+        assert (await client.get_wss_addr("alice." + "ab" * 32)).addr == NODE["addr"]
+    assert seed.requests[-1]["method"] == "getwssaddr"
+
+
+@pytest.mark.parametrize("result", [None, 5, "x", [], {}, {"addr": 1}, {"addr": "a:1", "pubkey": "zz"}])
+async def test_an_answer_of_the_wrong_kind(seed: Seed, result: object) -> None:
+    seed.body = answer(result)
+    async with RPCClient([seed.url]) as client:
+        with pytest.raises(DecodeError):
+            await client.get_ws_addr("a")
+
+
+async def test_an_error_says_why(seed: Seed) -> None:
+    error = {"code": -45021, "message": "can not append tx to txpool", "data": "nonce is too low"}
+    seed.body = json.dumps({"error": error}).encode()
+    async with RPCClient([seed.url]) as client:
+        with pytest.raises(RPCError, match="-45021: can not append tx to txpool: nonce is too low"):
+            await client.get_version()
+        error["data"] = "x" * 50_000
+        seed.body = json.dumps({"error": error}).encode()
+        with pytest.raises(RPCError) as caught:
+            await client.get_version()
+    assert len(str(caught.value)) < 1000
+
+
+# --- several at once, and again ---
+
+
+async def test_of_several_at_once_the_first_answer_counts(seed: Seed) -> None:
+    seed.body = answer("quick")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        for concurrency in (2, 0):
+            async with RPCClient([url, seed.url], concurrency=concurrency) as client:
+                assert await soon(client.get_version()) == "quick"
+
+
+async def test_no_more_than_so_many_are_asked_at_once(
+    make_seed: Callable[[], Awaitable[Seed]],
+) -> None:
+    seeds = [await make_seed() for _ in range(5)]
+    gate = asyncio.Event()
+    for seed in seeds:
+        seed.gate, seed.status = gate, 503
+    async with RPCClient([seed.url for seed in seeds], concurrency=3) as client:
+        asking = asyncio.create_task(client.get_version())
+        await until(lambda: sum(len(seed.requests) for seed in seeds) == 3)
+        seeds[4].status = 200
+        gate.set()
+        assert await soon(asking) == "getversion answer"
+    assert [len(seed.requests) for seed in seeds] == [1, 1, 1, 1, 1]
+
+
+async def test_an_error_that_all_would_answer_ends_the_others(seed: Seed) -> None:
+    seed.body = failure(-42002, "INVALID PARAMS")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with RPCClient([url, seed.url], concurrency=2) as client:
+            with pytest.raises(RPCError, match="INVALID PARAMS"):
+                await soon(client.get_version())
+
+
+async def test_all_are_asked_again(seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc, "RETRY_MIN", 0.01)
+    seed.status, seed.heals_after = 503, 3
+    async with RPCClient([seed.url], retries=1) as client:
+        with pytest.raises(NetworkError, match="HTTP status 503") as caught:
+            await client.get_version()
+        assert str(caught.value).count("HTTP status") == 1
+    assert len(seed.requests) == 2
+    async with RPCClient([seed.url], retries=5) as client:
+        assert await client.get_version() == "getversion answer"
+    assert len(seed.requests) == 4
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with RPCClient([url], retries=3) as client:
+            before = asyncio.all_tasks()
+            asking = asyncio.create_task(client.get_version())
+            await until(lambda: len(asyncio.all_tasks() - before) == 2)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("options", [{"concurrency": -1}, {"retries": -1}])
+def test_neither_can_be_negative(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="negative"):
+        RPCClient(["http://127.0.0.1:1"], **options)
+
+
+# --- marked sockets ---
+
+
+async def test_every_socket_carries_the_mark(seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = []
+
+    def record(family: int, kind: int, protocol: int, mark: int) -> socket.socket:
+        marks.append(mark)
+        return websocket.marked_socket(family, kind, protocol, 0)
+
+    monkeypatch.setattr(rpc, "marked_socket", record)
+    async with RPCClient([seed.url], socket_mark=0x4E4B) as client:
+        await client.get_version()
+    assert marks == [0x4E4B]
+
+
+def test_marking_needs_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forbidden(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr(socket, "socket", Forbidden)
+    with pytest.raises(PrivilegeError, match="CAP_NET_ADMIN"):
+        websocket.marked_socket(socket.AF_INET, socket.SOCK_STREAM, 0, 1)
+    websocket.marked_socket(socket.AF_INET, socket.SOCK_STREAM, 0, 0).close()
