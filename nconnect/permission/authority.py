@@ -1,0 +1,163 @@
+"""The one place that decides who is let in, to what, and for how long.
+
+Three sources, of which the first that knows a key decides:
+
+1. the policy file: what it says of a key, nothing else changes; `allow` and `revoke` of it are refused;
+2. the store: what `allow`, `revoke` and invites wrote;
+3. `serve --allow`: all that is served, as long as that gateway runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, Self
+
+from nconnect.config import Places
+from nconnect.errors import NconnectError, RefusedError
+from nconnect.permission import policy_file
+from nconnect.permission.decision import Decision, RefusalCode, Source
+from nconnect.permission.grants import Grant, format_size
+from nconnect.permission.policy_file import PolicyFile
+from nconnect.permission.store import FILE_NAME, Store, StoredUser
+
+logger = logging.getLogger(__name__)
+
+
+class OnEvent(Protocol):
+    """Hears what happened to a key: "admitted", "refused", "changed", "cut" or "left"; for the audit."""
+
+    def __call__(self, kind: str, key: bytes, **facts: object) -> None: ...
+
+
+Redeem = Callable[[bytes, bytes, float], Grant]
+"""Takes an invite's token, the key that shows it, and Unix seconds; writes the grant into the store and
+returns it, or raises RefusedError."""
+
+Expects = Callable[[str, bytes, float], bool]
+"""Whether the identifier of a user's NKN address shows that its key holds an open invite, at these Unix
+seconds."""
+
+
+class Authority:
+    """Decides from policy file, store and command line; `close` it, which closes the store.
+
+    Bytes that users use are counted here at once and in the store now and then (`save_usage`).
+    """
+
+    def __init__(self, store: Store, policy: Path | None = None, given: Iterable[bytes] = ()) -> None:
+        """Raises ConfigError if the policy file is wrong."""
+        self.store = store
+        self.given = frozenset(given)
+        """The keys of `serve --allow`."""
+        self._policy_path = policy
+        self.policy = policy_file.load(policy) if policy is not None else PolicyFile(Path())
+        """What the file said when it was last read; set it to `read_policy()`."""
+        self._unsaved: Counter[bytes] = Counter()
+        self.on_event: OnEvent = _nobody_listens
+        self.redeemer: Redeem | None = None
+        self.expects: Expects = lambda identifier, key, now: False
+
+    @classmethod
+    def open(cls, places: Places, given: Iterable[bytes] = ()) -> Self:
+        """From the store and the policy file that are in their places."""
+        store = Store(places.state / FILE_NAME)
+        try:
+            return cls(store, places.policy, given)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Save what was counted, and let go of the store; never raises."""
+        try:
+            self.save_usage()
+        except NconnectError as error:
+            logger.warning("what users used in the last seconds is not counted: %s", error)
+        self.store.close()
+
+    def read_policy(self) -> PolicyFile:
+        """What the policy file says now, for `policy`; a large one takes a second, so call it in a thread.
+
+        Raises:
+            ConfigError: it is wrong.
+        """
+        return policy_file.load(self._policy_path) if self._policy_path is not None else self.policy
+
+    def count(self) -> int:
+        """How many keys are let in, or would be if nothing had expired or was used up."""
+        return len(self.store.keys() | self.policy.users.keys() | self.given)
+
+    # Deciding
+
+    def decide(self, key: bytes, now: float) -> Decision:
+        """What this key gets at `now` (Unix seconds).
+
+        Raises:
+            HostError: the store cannot be read.
+        """
+        stored = self.store.find(key)
+        named = self.policy.users.get(key)
+        unsaved = self._unsaved[key]
+        if named is not None:
+            return _within_quota(named.decide(now), (stored.used if stored else 0) + unsaved)
+        if stored is not None and stored.revoked:
+            return _refused(RefusalCode.REVOKED, "the provider has revoked your access", stored.name)
+        if stored is not None and stored.allowed:
+            return _within_quota(_stored(stored, now), stored.used_of_grant + unsaved)
+        if key in self.given:
+            return Decision(Grant(), source=Source.COMMAND_LINE, by=Source.COMMAND_LINE)
+        return _refused(RefusalCode.NOT_ADMITTED, "this key is not admitted")
+
+    def redeem(self, token: bytes, key: bytes, now: float) -> Grant:
+        """Let a key in that shows an invite.
+
+        Raises:
+            RefusedError: the invite is none, or none any more.
+        """
+        if self.redeemer is None:
+            raise RefusedError(RefusalCode.INVITE, "this provider takes no invites")
+        return self.redeemer(token, key, now)
+
+    # Counting
+
+    def count_usage(self, key: bytes, used: int) -> None:
+        """Bytes that a user sent or received."""
+        self._unsaved[key] += used
+
+    def save_usage(self) -> None:
+        """Write what was counted into the store.
+
+        Raises:
+            HostError: it cannot be written; it is tried again the next time.
+        """
+        used = {key: size for key, size in self._unsaved.items() if size}
+        if used:
+            self.store.add_usages(used)
+        self._unsaved.clear()
+
+
+def _stored(user: StoredUser, now: float) -> Decision:
+    expires = user.grant.expires
+    if expires is not None and now >= expires:
+        return _refused(RefusalCode.EXPIRED, "what you were granted has expired", user.name, Source.STORE)
+    return Decision(user.grant, user.name, Source.STORE, user.by, until=expires)
+
+
+def _within_quota(decision: Decision, used: int) -> Decision:
+    grant = decision.grant
+    if grant is None or not grant.quota or used < grant.quota:
+        return replace(decision, used=used)
+    reason = f"your quota of {format_size(grant.quota)} is used up"
+    return replace(decision, grant=None, until=None, used=used, code=RefusalCode.QUOTA, reason=reason)
+
+
+def _refused(code: int, reason: str, name: str = "", source: Source = Source.NOBODY) -> Decision:
+    return Decision(None, name, source, code=code, reason=reason)
+
+
+def _nobody_listens(kind: str, key: bytes, **facts: object) -> None:
+    pass

@@ -1,0 +1,355 @@
+"""Who was allowed or revoked by command, and how much each has used: one SQLite file, 0600.
+
+SQLite because a change of one user among ten thousand shall cost a few milliseconds, must be whole or not at
+all through a crash, and comes from several processes: the running gateway counts bytes while commands change
+grants. Its locks and journal do that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from nconnect.errors import ConfigError, HostError, UsageError
+from nconnect.permission.grants import MAX_TARGETS, Grant, format_target, parse_target
+from nconnect.permission.keys import MAX_NAME, check_name
+from nconnect.permission.private import check_private
+
+FILE_NAME = "users.sqlite"
+LAYOUT = 2
+"""`PRAGMA user_version`; a later one is of a later version of nconnect."""
+MAX_USERS = 100_000
+"""Keys in the file, revoked ones included: some 30 MB."""
+MAX_USED = (1 << 63) - 1
+"""SQLite's integers end there."""
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process's change, which takes milliseconds."""
+
+MAX_CHANGES = 1024
+"""Changes that are told one by one: more than commands make in the quarter of a second between two looks."""
+
+_USERS = (
+    """
+CREATE TABLE users (
+    key BLOB PRIMARY KEY,
+    name TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT '',
+    targets TEXT NOT NULL DEFAULT '[]',
+    expires REAL,
+    rate INTEGER NOT NULL DEFAULT 0,
+    quota INTEGER NOT NULL DEFAULT 0,
+    since REAL NOT NULL DEFAULT 0,
+    source TEXT NOT NULL DEFAULT '',
+    used INTEGER NOT NULL DEFAULT 0,
+    used_before INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID
+""",
+    "CREATE UNIQUE INDEX names ON users (name) WHERE state = 'allowed' AND name != ''",
+    "CREATE INDEX states ON users (state, since)",
+    # count(*) takes milliseconds where there are many.
+    "CREATE TABLE counts (users INTEGER NOT NULL)",
+    "INSERT INTO counts VALUES (0)",
+    "CREATE TRIGGER more AFTER INSERT ON users BEGIN UPDATE counts SET users = users + 1; END",
+    "CREATE TRIGGER less AFTER DELETE ON users BEGIN UPDATE counts SET users = users - 1; END",
+)
+_CHANGES = (
+    # Whoever holds thousands of users to their grants need not ask for each of them what it is now.
+    "CREATE TABLE changes (serial INTEGER PRIMARY KEY, key BLOB NOT NULL)",
+    *(
+        f"CREATE TRIGGER {name} AFTER {event} BEGIN INSERT INTO changes (key) VALUES ({row}.key); "
+        f"DELETE FROM changes WHERE serial <= last_insert_rowid() - {MAX_CHANGES}; END"
+        for name, event, row in (
+            ("added", "INSERT ON users WHEN new.state != ''", "new"),
+            ("changed", "UPDATE OF state ON users", "new"),
+            ("forgotten", "DELETE ON users", "old"),
+        )
+    ),
+)
+_SCHEMA = (_USERS, _CHANGES)
+"""What each layout adds to the one before."""
+_COLUMNS = "key, name, state, targets, expires, rate, quota, since, source, used, used_before"
+
+ALLOWED, REVOKED = "allowed", "revoked"
+
+
+@dataclass(frozen=True)
+class StoredUser:
+    """A key that was allowed, was revoked, or only used something."""
+
+    key: bytes
+    name: str
+    state: str
+    """`ALLOWED`, `REVOKED`, or empty: only its usage is known, others let it in."""
+    grant: Grant
+    since: float
+    """When it was allowed or revoked, Unix seconds."""
+    by: str
+    """How: "allow", or "invite:ID"."""
+    used: int
+    """Bytes ever, both directions."""
+    used_before: int
+    """Of these, bytes from before `since`."""
+
+    @property
+    def allowed(self) -> bool:
+        return self.state == ALLOWED
+
+    @property
+    def revoked(self) -> bool:
+        return self.state == REVOKED
+
+    @property
+    def used_of_grant(self) -> int:
+        """Bytes that count towards the grant's quota."""
+        return self.used - self.used_before
+
+
+class Store:
+    """The file at `path`, made at the first use; `close` it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError if it is no store, or others may read it; HostError if it cannot be had."""
+        self.path = path
+        self._told: int | None = None
+        """The last change that `changes` told of."""
+        with self._explained():
+            _create(path)
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        # Readers do not wait for writers then, and a commit is one write.
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA trusted_schema = OFF")
+        with self._transaction():
+            (layout,) = self._db.execute("PRAGMA user_version").fetchone()
+            if layout > LAYOUT:
+                raise ConfigError(f"{self.path} is of another version of nconnect; upgrade, or move it away")
+            if layout < LAYOUT:
+                for statement in itertools.chain(*_SCHEMA[layout:], [f"PRAGMA user_version = {LAYOUT}"]):
+                    self._db.execute(statement)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Looking
+
+    def find(self, key: bytes) -> StoredUser | None:
+        """What is known of this key."""
+        return self._first("key = ?", key)
+
+    def find_name(self, name: str) -> StoredUser | None:
+        """The allowed user of that name."""
+        # The last condition is that of the index.
+        return self._first("state = 'allowed' AND name = ? AND name != ''", name)
+
+    def users(self) -> list[StoredUser]:
+        """All who were allowed, the first one first, those whose grant is used up included."""
+        with self._explained():
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM users WHERE state = 'allowed' ORDER BY since")
+            return [_user(row) for row in rows]
+
+    def keys(self) -> set[bytes]:
+        """The keys that were allowed; some milliseconds for ten thousand."""
+        with self._explained():
+            return {key for (key,) in self._db.execute("SELECT key FROM users WHERE state = 'allowed'")}
+
+    def changes(self) -> set[bytes] | None:
+        """The keys that were allowed, revoked or forgotten since this was asked last, by any process.
+
+        None: it may be anybody, as at the first call, or where too many have. Microseconds if there are none.
+        """
+        since = self._told or 0
+        with self._explained():
+            found = self._db.execute("SELECT serial, key FROM changes WHERE serial > ?", (since,)).fetchall()
+        known = self._told is not None and (not found or found[0][0] == since + 1)
+        self._told = max((serial for serial, _ in found), default=since)
+        return {key for _, key in found} if known else None
+
+    # Changing
+
+    def allow(
+        self, key: bytes, name: str, grant: Grant, *, by: str = "allow", another_name: bool = False
+    ) -> StoredUser:
+        """Let `key` in, with this grant in place of what it had; its quota counts from now on.
+
+        An empty `name` keeps the one it has. With `another_name` a name that somebody else has gets a part
+        of the key after it.
+
+        Raises:
+            UsageError: somebody else has the name, or there are too many users.
+        """
+        if name:
+            check_name(name)
+        if len(grant.targets) > MAX_TARGETS:
+            raise UsageError(f"{len(grant.targets)} targets for one user; {MAX_TARGETS} is the limit")
+        targets = msgspec.json.encode([format_target(target) for target in grant.targets]).decode()
+        with self._explained(), self._transaction():
+            holder = self.find_name(name) if name else None
+            if holder is not None and holder.key != key:
+                if not another_name:
+                    raise UsageError(
+                        f"{name} is {holder.key.hex()} already; choose another --name, "
+                        f"or first: nconnect revoke {name}"
+                    )
+                name = f"{name[: MAX_NAME - 17]}-{key.hex()[:16]}"
+            self._make_room(key)
+            self._db.execute(
+                "INSERT INTO users (key, name, state, targets, expires, rate, quota, since, source) "
+                "VALUES (?1, ?2, 'allowed', ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET "
+                "name = CASE WHEN ?2 = '' THEN name ELSE ?2 END, state = 'allowed', targets = ?3, "
+                "expires = ?4, rate = ?5, quota = ?6, since = ?7, source = ?8, used_before = used",
+                (key, name, targets, grant.expires, grant.rate, grant.quota, time.time(), by),
+            )
+            user = self.find(key)
+        assert user is not None
+        return user
+
+    def revoke(self, key_or_name: bytes | str) -> StoredUser | None:
+        """Let a user in no longer, who is returned; None if nobody of that name, or this key, was allowed.
+
+        A key stays known as revoked: neither `serve --allow` nor an invite lets it in again.
+        """
+        with self._explained(), self._transaction():
+            if isinstance(key_or_name, str):
+                user = self.find_name(key_or_name)
+                if user is None:
+                    return None
+            else:
+                user = self.find(key_or_name)
+            key = user.key if user is not None else bytes(key_or_name)  # type: ignore[arg-type]
+            self._make_room(key)
+            self._db.execute(
+                "INSERT INTO users (key, state, since) VALUES (?1, 'revoked', ?2) "
+                "ON CONFLICT (key) DO UPDATE SET state = 'revoked', since = ?2",
+                (key, time.time()),
+            )
+        return user if user is not None and user.allowed else None
+
+    def add_usage(self, key: bytes, used: int) -> None:
+        """Count bytes of this key."""
+        self.add_usages({key: used})
+
+    def add_usages(self, used: Mapping[bytes, int]) -> None:
+        """Count bytes of several keys; a power failure may forget the last ones."""
+        with self._explained():
+            # In WAL mode NORMAL means no fsync for each commit: this happens all the time, in the event loop.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self._transaction():
+                    for key, size in used.items():
+                        self._make_room(key)
+                        self._db.execute(
+                            "INSERT INTO users (key, used) VALUES (?1, ?2) "
+                            "ON CONFLICT (key) DO UPDATE SET used = min(used + ?2, ?3)",
+                            (key, size, MAX_USED),
+                        )
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    def _make_room(self, key: bytes) -> None:
+        """For one more key: who is not allowed and was changed longest ago makes room."""
+        (count,) = self._db.execute("SELECT users FROM counts").fetchone()
+        if count < MAX_USERS or self.find(key) is not None:
+            return
+        gone = self._db.execute(
+            "DELETE FROM users WHERE key = (SELECT key FROM users WHERE state != 'allowed' AND key != ? "
+            "ORDER BY since LIMIT 1)",
+            (key,),
+        )
+        if not gone.rowcount:
+            raise UsageError(f"{MAX_USERS} users are allowed, which is the limit; revoke some first")
+
+    def _first(self, condition: str, value: bytes | str) -> StoredUser | None:
+        with self._explained():
+            row = self._db.execute(f"SELECT {_COLUMNS} FROM users WHERE {condition}", (value,)).fetchone()
+            return _user(row) if row is not None else None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For a look that may be of a moment ago; it waits for nobody."""
+        with self._explained():
+            yield self._db
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """What is done inside is done whole or not at all; nobody else changes anything meanwhile."""
+        with self._explained(), self._transaction():
+            yield self._db
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if self._db.in_transaction:
+            yield
+            return
+        # IMMEDIATE: a transaction that reads first and then finds the file changed could not go on.
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise HostError(f"cannot use {self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(
+                f"{self.path} is not a list of users, or damaged ({error}); restore it or move it away"
+            ) from error
+        except OSError as error:
+            raise HostError(f"cannot use {self.path}: {error.strerror or error}") from error
+
+
+def _create(path: Path) -> None:
+    """Make the file if there is none, for its directory's owner only; see that nobody else may read it.
+
+    Raises:
+        ConfigError: others may; OSError: it cannot be had.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if os.geteuid() == 0 and status.st_size == 0:
+            # The gateway may be another user than root, who types the commands.
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)
+    check_private(status.st_mode, path, "says who is let in")
+
+
+def _user(row: tuple[Any, ...]) -> StoredUser:
+    key, name, state, targets, expires, rate, quota, since, by, used, used_before = row
+    try:
+        texts = msgspec.json.decode(targets, type=list[str])
+        grant = Grant(tuple(map(parse_target, texts)), expires, rate, quota)
+    except (msgspec.MsgspecError, UsageError) as error:
+        raise ConfigError(f"the list of users has a wrong target for {key.hex()}: {error}") from error
+    return StoredUser(key, name, state, grant, since, by, used, used_before)

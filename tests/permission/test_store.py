@@ -1,0 +1,311 @@
+"""The store of users: exact, bounded, whole through crashes and several writers, quick with many users."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nconnect.errors import ConfigError, HostError, UsageError
+from nconnect.permission import store as module
+from nconnect.permission.grants import MAX_TARGETS, Grant, parse_target
+from nconnect.permission.store import Store
+
+ANN, BOB, EVE = (bytes([number]) * 32 for number in (1, 2, 3))
+GRANT = Grant(
+    (parse_target("192.168.1.20:11434/tcp"), parse_target("fd00::/64")),
+    expires=1_800_000_000.5,
+    rate=50_000_000,
+    quota=100_000_000_000,
+)
+MANY = 10_000
+# The issue's bound for a command; a machine that is busy with other tests may be slower at times.
+CHANGE_SECONDS = 0.1
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "users.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store(path) as store:
+        yield store
+
+
+def test_nobody_at_first(store: Store) -> None:
+    assert store.users() == []
+    assert store.keys() == set()
+    assert store.find(ANN) is None
+    assert store.find_name("") is None
+
+
+def test_it_is_its_owner_s(store: Store, path: Path) -> None:
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    store.allow(ANN, "ann", GRANT)
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+def test_a_grant_is_kept_as_it_was(store: Store, path: Path) -> None:
+    store.allow(ANN, "ann", GRANT)
+    store.allow(BOB, "", Grant(), by="invite:7")
+    with Store(path) as other:
+        ann, bob = other.users()
+    assert (ann.key, ann.name, ann.grant, ann.by, ann.allowed) == (ANN, "ann", GRANT, "allow", True)
+    assert (bob.key, bob.name, bob.grant, bob.by) == (BOB, "", Grant(), "invite:7")
+    assert store.find_name("ann") == ann
+    assert len(store.keys()) == 2
+
+
+def test_another_grant_takes_the_place_of_the_first(store: Store) -> None:
+    store.allow(ANN, "ann", GRANT)
+    store.allow(ANN, "", Grant(rate=7))
+    [ann] = store.users()
+    assert ann.grant == Grant(rate=7)
+    assert ann.name == "ann"
+
+
+def test_revoked_by_key_and_by_name(store: Store) -> None:
+    store.allow(ANN, "ann", GRANT)
+    store.allow(BOB, "bob", GRANT)
+    revoked = store.revoke(ANN)
+    assert revoked is not None and revoked.name == "ann"
+    assert store.revoke("bob") is not None
+    assert store.users() == []
+    ann = store.find(ANN)
+    assert ann is not None and ann.revoked
+    assert store.revoke("bob") is None
+    assert store.revoke(EVE) is None
+    eve = store.find(EVE)
+    assert eve is not None and eve.revoked
+    assert store.allow(ANN, "", Grant()).allowed
+
+
+def test_a_name_is_one_user_s(store: Store) -> None:
+    store.allow(ANN, "laptop", Grant())
+    with pytest.raises(UsageError, match=f"laptop is {ANN.hex()} already"):
+        store.allow(BOB, "laptop", Grant())
+    assert store.find(BOB) is None
+    assert store.allow(BOB, "laptop", Grant(), another_name=True).name == f"laptop-{BOB.hex()[:16]}"
+    store.revoke("laptop")
+    assert store.allow(EVE, "laptop", Grant()).key == EVE
+
+
+def test_usage_survives_and_a_new_grant_begins_anew(store: Store, path: Path) -> None:
+    store.allow(ANN, "ann", GRANT)
+    store.add_usage(ANN, 1000)
+    store.add_usages({ANN: 500, EVE: 7})
+    with Store(path) as other:
+        ann, eve = other.find(ANN), other.find(EVE)
+    assert ann is not None and (ann.used, ann.used_of_grant) == (1500, 1500)
+    assert eve is not None and eve.used == 7 and not eve.allowed and not eve.revoked
+    ann = store.allow(ANN, "", GRANT)
+    assert (ann.used, ann.used_of_grant) == (1500, 0)
+    store.add_usage(ANN, module.MAX_USED)
+    store.add_usage(ANN, module.MAX_USED)
+    ann = store.find(ANN)
+    assert ann is not None and ann.used == module.MAX_USED
+
+
+def test_it_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not allowed makes room, the oldest first; who is allowed never does."""
+    monkeypatch.setattr(module, "MAX_USERS", 3)
+    store.revoke(ANN)
+    store.revoke(BOB)
+    for number, left in ((10, [ANN, BOB]), (11, [BOB]), (12, [])):
+        store.allow(bytes([number]) * 32, "", Grant())
+        assert [key for key in (ANN, BOB) if store.find(key)] == left
+    with pytest.raises(UsageError, match="3 users are allowed, which is the limit"):
+        store.allow(EVE, "", Grant())
+    with pytest.raises(UsageError, match=f"{MAX_TARGETS} is the limit"):
+        store.allow(bytes([10]) * 32, "", Grant((parse_target("10.0.0.1"),) * (MAX_TARGETS + 1)))
+    assert len(store.keys()) == 3
+
+
+def test_who_else_changed_something(store: Store, path: Path) -> None:
+    assert store.changes() is None
+    assert store.changes() == set()
+    store.allow(ANN, "", Grant())
+    with Store(path) as other:
+        other.allow(BOB, "", Grant())
+        other.add_usage(EVE, 1)
+    assert store.changes() == {ANN, BOB}
+    assert store.changes() == set()
+    with Store(path) as other:
+        other.revoke(BOB)
+        other.add_usage(ANN, 1)
+    assert store.changes() == {BOB}
+
+
+def test_more_changes_than_can_be_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.changes()
+    for _ in range(module.MAX_CHANGES):
+        store.revoke(ANN)
+    assert store.changes() == {ANN}
+    for _ in range(module.MAX_CHANGES + 1):
+        store.revoke(ANN)
+    assert store.changes() is None
+    store.revoke(BOB)
+    assert store.changes() == {BOB}
+
+
+def test_who_is_forgotten_has_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was revoked may be let in by others once that is not known any more."""
+    monkeypatch.setattr(module, "MAX_USERS", 1)
+    store.revoke(ANN)
+    store.changes()
+    store.allow(BOB, "", Grant())
+    assert store.changes() == {ANN, BOB}
+
+
+def test_one_that_others_may_read_is_refused(path: Path) -> None:
+    Store(path).close()
+    path.chmod(0o640)
+    with pytest.raises(ConfigError, match="others may read it; run: chmod 600"):
+        Store(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database, but long enough to be one" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_what_is_no_store(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.touch(0o600)
+    path.write_bytes(content)
+    with pytest.raises((ConfigError, HostError), match=str(path)):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_one_of_an_earlier_layout_is_brought_up_to_date(path: Path) -> None:
+    with Store(path) as store:
+        store.allow(ANN, "ann", GRANT)
+    with sqlite3.connect(path) as database:
+        for name in ("added", "changed", "forgotten"):
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("DROP TABLE changes")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    with Store(path) as store:
+        assert [user.grant for user in store.users()] == [GRANT]
+        store.changes()
+        store.revoke(ANN)
+        assert store.changes() == {ANN}
+
+
+def test_one_of_another_version(path: Path) -> None:
+    Store(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(ConfigError, match="of another version"):
+        Store(path)
+
+
+def test_a_row_that_somebody_broke(store: Store, path: Path) -> None:
+    store.allow(ANN, "", GRANT)
+    with sqlite3.connect(path) as database:
+        database.execute("""UPDATE users SET targets = '["everything"]'""")
+    database.close()
+    with pytest.raises(ConfigError, match=ANN.hex()):
+        store.find(ANN)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HostError, match="cannot use"):
+        Store(tmp_path / "file" / "users.sqlite")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nconnect.permission.grants import Grant
+from nconnect.permission.store import Store
+path, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+print("ready", flush=True)
+for number in range(first, first + count):
+    with Store(path) as store:
+        store.allow(number.to_bytes(32, "big"), f"user-{number}", Grant(rate=number + 1))
+    print(number, flush=True)
+"""
+
+
+def writer(path: Path, first: int, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(path), str(first), str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_several_commands_at_once_lose_nothing(store: Store, path: Path) -> None:
+    """Four processes allow while the gateway counts."""
+    writers = [writer(path, 100 * number, 20) for number in range(4)]
+    counted = 0
+    while any(process.poll() is None for process in writers):
+        store.add_usage(EVE, 1)
+        counted += 1
+        time.sleep(0.001)
+    assert [process.returncode for process in writers] == [0] * 4
+    assert {user.name for user in store.users()} == {
+        f"user-{100 * number + each}" for number in range(4) for each in range(20)
+    }
+    eve = store.find(EVE)
+    assert eve is not None and eve.used == counted
+    for process in writers:
+        process.communicate()
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_a_crash_in_the_middle_leaves_whole_changes(path: Path, after: int) -> None:
+    """Killed at any moment: what it said is done is there, and nothing is half done."""
+    process = writer(path, 0, 1000)
+    assert process.stdout is not None
+    done = [process.stdout.readline() for _ in range(after + 1)][1:]
+    process.send_signal(signal.SIGKILL)
+    done += process.stdout.read().splitlines()
+    process.wait()
+    process.stdout.close()
+    with Store(path) as store:
+        users = store.users()
+        assert len(done) <= len(users) <= len(done) + 1
+        assert [(user.name, user.grant.rate) for user in users] == [
+            (f"user-{number}", number + 1) for number in range(len(users))
+        ]
+        store.allow(ANN, "ann", GRANT)
+
+
+def test_a_change_among_ten_thousand_is_quick(store: Store, path: Path) -> None:
+    with store.transaction():
+        for number in range(MANY):
+            store.allow(number.to_bytes(32, "big"), f"user-{number}", GRANT)
+    seconds = []
+    for number in range(10):
+        begun = time.perf_counter()
+        with Store(path) as command:
+            command.allow(bytes([200 + number]) * 32, f"late-{number}", GRANT)
+        with Store(path) as command:
+            assert command.revoke(f"user-{number}") is not None
+        seconds.append((time.perf_counter() - begun) / 2)
+    assert statistics.median(seconds) < CHANGE_SECONDS
+    assert len(store.keys()) == MANY
+
+
+def test_only_root_gives_it_away(path: Path) -> None:
+    """Root's commands and a gateway of another user share it: it belongs to its directory's owner."""
+    if os.geteuid() != 0:
+        Store(path).close()
+        assert path.stat().st_uid == os.geteuid()
+        return
+    path.parent.mkdir()
+    os.chown(path.parent, 12345, 12345)
+    Store(path).close()
+    assert path.stat().st_uid == 12345
