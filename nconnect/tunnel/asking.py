@@ -1,0 +1,120 @@
+"""Asking an instance that runs here, over its control socket; `tunnel.instance` is the other end.
+
+It loads little: commands that only ask shall be there at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nconnect.config import Places
+from nconnect.errors import (
+    DecodeError,
+    HostError,
+    NconnectError,
+    NotRunningError,
+    PrivilegeError,
+    UsageError,
+)
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}")
+"""`nc-` and the name are an interface's name, which the kernel bounds at 15 characters (IFNAMSIZ - 1)."""
+ASK_TIMEOUT = 20.0
+"""Seconds to wait for an answer: `down` waits until the network has been put back."""
+
+
+def check_name(name: str) -> str:
+    """`name` if an instance may have it.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        raise UsageError(f"{name!r} is not a name: 1 to 12 letters, digits, - or _, a letter or digit first")
+    return name
+
+
+class DownAnswer(msgspec.Struct, frozen=True):
+    """What an instance answers to `down`, at its end."""
+
+    ok: bool
+    left: list[str] = []
+    """What it could not undo, a line each."""
+
+
+def socket_path(places: Places, name: str) -> Path:
+    """Where the instance of that name listens."""
+    return places.runtime / f"{name}.sock"
+
+
+def running(places: Places) -> list[str]:
+    """The names of the instances that answer."""
+    return [name for path in sorted(places.runtime.glob("*.sock")) if _alive(places, name := path.stem)]
+
+
+def _alive(places: Places, name: str) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(socket_path(places, name)))
+        return True
+    return False
+
+
+def down(places: Places, name: str) -> list[str]:
+    """End an instance; returns what it could not undo, a line each, once it has tried.
+
+    Raises:
+        DecodeError: the answer is none.
+        Others as `ask`.
+    """
+    try:
+        return msgspec.json.decode(ask(places, name, "down"), type=DownAnswer).left
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise DecodeError(f"the instance {name!r} answers what this version does not understand") from error
+
+
+def tell_permissions_changed(places: Places) -> list[str]:
+    """Have the provider that runs here hold its users to what holds now; the names of those that did.
+
+    One that does not answer finds out by itself in a moment.
+    """
+    told = []
+    for name in running(places):
+        with contextlib.suppress(NconnectError, msgspec.MsgspecError, UnicodeError):
+            if msgspec.json.decode(ask(places, name, "permissions"), type=dict[str, Any]).get("ok"):
+                told.append(name)
+    return told
+
+
+def ask(places: Places, name: str, request: str) -> bytes:
+    """Send a request to an instance; its answer, one JSON object.
+
+    Raises:
+        NotRunningError: none of that name runs.
+        PrivilegeError: it belongs to somebody else.
+        NconnectError: it does not answer.
+    """
+    path = socket_path(places, check_name(name))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(ASK_TIMEOUT)
+        try:
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode({"request": request}) + b"\n")
+            with connection.makefile("rb") as answer:
+                line = answer.readline()
+        except PermissionError as error:
+            raise PrivilegeError(f"may not connect to {path}; run it as root (sudo nconnect …)") from error
+        except (FileNotFoundError, ConnectionError) as error:
+            raise NotRunningError(f"no instance named {name!r} is running") from error
+        except TimeoutError as error:
+            raise NconnectError(f"the instance {name!r} does not answer; see its log") from error
+        except OSError as error:
+            raise HostError(f"cannot ask {path}: {error.strerror or error}") from error
+    if not line:
+        raise NotRunningError(f"the instance {name!r} ended while it was asked")
+    return line

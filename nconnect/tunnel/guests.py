@@ -1,0 +1,206 @@
+"""The users who are connected, held to what they are granted at each moment.
+
+Admission asks once; this asks again whenever the answer may be another: grants were changed by a command, the
+policy file was read again, a grant expires, a quota is used up. What then happens to packets or connections
+is the provider's own (`apply`); that the user is told and hung up on is done here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Never
+
+from nconnect.errors import ConfigError, NconnectError
+from nconnect.permission.authority import Authority
+from nconnect.permission.decision import Decision
+from nconnect.permission.grants import Grant
+from nconnect.tunnel import control
+from nconnect.tunnel.link import Link
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.25
+"""Seconds between looks at clocks, counters and the store: so late is an end at most that nobody told us of.
+A look costs some microseconds a user."""
+SAVE_INTERVAL = 10.0
+"""Seconds between writes of what was used: so much traffic a crash makes free."""
+
+Apply = Callable[[Mapping[bytes, Grant | None]], None]
+"""Makes each of these users have this grant from now on, None: nothing, all in one change."""
+
+
+@dataclass
+class _Guest:
+    link: Link
+    name: str
+    decision: Decision
+    counted: int = 0
+    """Of the link's bytes, those that were counted."""
+    counted_before: int = 0
+    """Of these, the ones that the decision knows of."""
+
+    def is_over(self, now: float) -> bool:
+        """Whether time or traffic has overtaken the decision."""
+        if self.decision.until is not None and now >= self.decision.until:
+            return True
+        quota = self.decision.grant.quota if self.decision.grant is not None else 0
+        return quota > 0 and self.decision.used + self.counted - self.counted_before >= quota
+
+
+class Guests:
+    """Who is connected; `run` until cancelled."""
+
+    def __init__(self, authority: Authority, say: Callable[[str], None], apply: Apply) -> None:
+        self._authority = authority
+        self._say = say
+        self._apply = apply
+        self._guests: dict[bytes, _Guest] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._due: set[bytes] = set()
+        """Whom to decide of again: their grants may have changed."""
+        self._saved = time.monotonic()
+        self._failing = ""
+        self._unsaved = False
+
+    def enter(self, link: Link, name: str, decision: Decision) -> None:
+        """A user was welcomed by `decision`, which may be of some seconds ago."""
+        key = link.remote_public_key
+        self._count()
+        self._guests[key] = _Guest(link, name, decision)
+        self._look([key])
+
+    def leave(self, link: Link) -> None:
+        """The user's link has ended."""
+        guest = self._guests.get(link.remote_public_key)
+        if guest is not None and guest.link is link:
+            self._count()
+            del self._guests[link.remote_public_key]
+            self._save()
+
+    def look(self) -> None:
+        """Decide again for everybody whose grant was changed by a command.
+
+        Raises:
+            HostError: the store cannot be read; it is tried again at the next look.
+        """
+        changed = self._authority.store.changes()
+        self._due |= self._guests.keys() if changed is None else changed
+        self._look([key for key in self._due if key in self._guests])
+        self._due.clear()
+
+    def reload(self) -> asyncio.Task[None]:
+        """Read the policy file again, beside the packets; if it is wrong, what it said before stays."""
+        return self._start(self._reload())
+
+    async def _reload(self) -> None:
+        async with self._reloading:
+            try:
+                self._authority.policy = await asyncio.to_thread(self._authority.read_policy)
+            except ConfigError as error:
+                self._say(f"warning: the policy stays as it was: {error}")
+                return
+        self._due |= self._guests.keys()
+        try:
+            self.look()
+        except NconnectError as error:
+            self._fail(str(error))
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def run(self) -> Never:
+        """Hold everybody to their grants, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                self._tick()
+            except NconnectError as error:
+                self._fail(str(error))
+            else:
+                if not self._unsaved:
+                    self._failing = ""
+
+    async def close(self) -> None:
+        """Count what is not counted yet, and wait until everybody who was cut off is told."""
+        self._count()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _tick(self) -> None:
+        self._count()
+        now = time.time()
+        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
+        self.look()
+        if time.monotonic() - self._saved >= SAVE_INTERVAL:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        try:
+            self._authority.save_usage()
+            self._unsaved = False
+        except NconnectError as error:
+            self._unsaved = True
+            self._fail(str(error))
+
+    def _count(self) -> None:
+        for key, guest in self._guests.items():
+            total = guest.link.bytes_in + guest.link.bytes_out
+            if total != guest.counted:
+                self._authority.count_usage(key, total - guest.counted)
+                guest.counted = total
+
+    def _look(self, keys: list[bytes]) -> None:
+        now = time.time()
+        decisions = {key: self._authority.decide(key, now) for key in keys}
+        changed = {
+            key: decision.grant
+            for key, decision in decisions.items()
+            if decision.grant != self._guests[key].decision.grant
+        }
+        if changed:
+            try:
+                self._apply(changed)
+            except NconnectError as error:
+                # What cannot be narrowed is ended: nobody keeps what was taken from them.
+                self._fail(str(error))
+                self._cut_all(changed, control.RefusalCode.BUSY, "it cannot change what you may reach")
+        for key, decision in decisions.items():
+            guest = self._guests.get(key)
+            if guest is None:
+                continue
+            guest.decision, guest.counted_before = decision, guest.counted
+            if decision.grant is None:
+                self._cut(key, guest, decision.code, decision.reason)
+            elif key in changed:
+                self._say(f"{guest.name or 'a user'} has another grant now: {key.hex()}")
+                self._authority.on_event("changed", key, name=guest.name, grant=decision.grant)
+
+    def _cut_all(self, keys: Mapping[bytes, object], code: int, reason: str) -> None:
+        for key in keys:
+            self._cut(key, self._guests[key], code, reason)
+
+    def _cut(self, key: bytes, guest: _Guest, code: int, reason: str) -> None:
+        self._say(f"{guest.name or 'a user'} is cut off: {key.hex()}: {reason}")
+        self._authority.on_event("cut", key, name=guest.name, code=code, reason=reason)
+        del self._guests[key]
+        self._save()  # so that a new grant does not begin with what the last one used
+        self._start(refuse(guest.link, code, reason))
+
+    def _fail(self, reason: str) -> None:
+        if reason != self._failing:
+            self._failing = reason
+            self._say(f"warning: {reason}")
+
+
+async def refuse(link: Link, code: int, reason: str) -> None:
+    """Tell a user why they are not let in, or no longer, and end the link."""
+    link.send(control.Refused(code, reason))
+    await link.close(reason)

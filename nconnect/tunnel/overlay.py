@@ -1,0 +1,99 @@
+"""The overlay link: its name, its MTU, what this side's kernel can do with it, and how it stays in place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Never
+
+from nconnect.errors import NconnectError
+from nconnect.host.events import NetworkEvents, SleepWatch
+from nconnect.host.nftevents import FirewallEvents
+from nconnect.host.state import HostManager
+from nconnect.host.tun import Offload, Tun, TunDevice
+from nconnect.nkn.multiclient import MultiClient
+from nconnect.tunnel.control import CAPABILITY_USO
+
+LINK_PREFIX = "nc-"
+OVERLAY_MTU = 1500
+"""Bytes of an IP packet on the overlay link. Super-packets make the size of single ones irrelevant for speed,
+and what comes from a LAN of 1500 goes on without a fragment."""
+
+HOST_CHECK_INTERVAL = 10.0
+"""Seconds between looks at what others did to our changes, of which no event tells: sysctls. A look takes
+some 10 ms, so more of them would be felt."""
+
+
+def link_name(instance: str) -> str:
+    """The TUN device of an instance."""
+    return LINK_PREFIX + instance
+
+
+def open_host(journal: Path, instance: str) -> tuple[HostManager, Tun]:
+    """What the instance needs of this machine: its journal, and its TUN device.
+
+    Raises:
+        AlreadyRunningError, HostError, PrivilegeError: one cannot be had; nothing is left of either.
+    """
+    host = HostManager(journal)
+    try:
+        return host, Tun.open(link_name(instance))
+    except BaseException:
+        host.undo()
+        raise
+
+
+def close_host(host: HostManager, tun: TunDevice, say: Callable[[str], None]) -> None:
+    """Put this machine back as it was, and say what could not be."""
+    for line in host.undo():
+        say(f"warning: {line}")
+    tun.close()
+
+
+def capabilities(tun: TunDevice) -> frozenset[str]:
+    """What to tell the peer of this side's kernel."""
+    return frozenset({CAPABILITY_USO}) if tun.offloads & Offload.USO4 else frozenset()
+
+
+async def keep(
+    host: HostManager,
+    client: MultiClient,
+    say: Callable[[str], None],
+    look: Callable[[], None] = lambda: None,
+) -> Never:
+    """Follow what happens to this machine, until cancelled.
+
+    Networks come and go, it sleeps, and programs remove our changes to it, which are put back. `look` looks
+    at more.
+    """
+    happened, changed = asyncio.Event(), asyncio.Event()
+
+    def on_change() -> None:
+        changed.set()
+        happened.set()
+
+    watches = (NetworkEvents(on_change), FirewallEvents(happened.set), SleepWatch(client.on_wake))
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HOST_CHECK_INTERVAL):
+                    await happened.wait()
+            happened.clear()
+            if changed.is_set():
+                changed.clear()
+                client.on_network_change()
+            _put_back(host, say, look)
+    finally:
+        for watch in watches:
+            watch.close()
+
+
+def _put_back(host: HostManager, say: Callable[[str], None], look: Callable[[], None]) -> None:
+    try:
+        look()
+        for line in host.refresh():
+            say(f"warning: {line}")
+    except NconnectError as error:
+        say(f"warning: {error}")
