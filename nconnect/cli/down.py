@@ -1,0 +1,33 @@
+"""`nconnect down`: end an instance and put the network back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nconnect.cli import background
+from nconnect.config import places
+from nconnect.errors import HostError, NotRunningError, UsageError
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Which one; not needed where only one runs.")] = "",
+) -> None:
+    """End an instance of `up` or `serve`; returns when the network is as it was."""
+    from nconnect.tunnel import asking
+
+    where = places()
+    if not name:
+        names = asking.running(where)
+        if not names:
+            raise NotRunningError("nothing is running")
+        if len(names) > 1:
+            raise UsageError(f"several are running; name one of: {', '.join(names)}")
+        name = names[0]
+    left = asking.down(where, name)
+    if left:
+        for line in left:
+            typer.echo(background.clean(line))
+        raise HostError(f"{name} is down, but left what is said above; run: nconnect cleanup")
+    typer.echo(f"{name} is down")

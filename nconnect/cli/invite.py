@@ -1,0 +1,182 @@
+"""`nconnect invite`: one string that lets somebody in, whose key need not be known."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nconnect.cli import background, granting
+from nconnect.cli.options import Json, Rate, To, split_commas
+from nconnect.config import places
+from nconnect.errors import UsageError
+
+if TYPE_CHECKING:
+    from nconnect.host.grants import Target
+    from nconnect.permission.audit import Audit
+    from nconnect.permission.grants import Grant
+    from nconnect.permission.invites import Invite
+    from nconnect.permission.issued import Invites, Issued
+
+EXPIRES = "1d"
+SCHEMA = 1
+
+
+def command(
+    to: To = None,
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the invite can be used, e.g. 1h or 7d.")
+    ] = EXPIRES,
+    lasting: Annotated[
+        str,
+        typer.Option("--for", metavar="TIME", help="How long its user stays let in; default: no end."),
+    ] = "",
+    once: Annotated[bool, typer.Option("--once", help="Only the first who uses it is let in.")] = False,
+    name: Annotated[str, typer.Option(help="What to call the user.")] = "",
+    rate: Rate = "",
+    quota: Annotated[str, typer.Option(help="Bytes, both ways together, e.g. 100GB.")] = "",
+    qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code as well.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the invites that have not expired.")] = False,
+    cancel: Annotated[str, typer.Option(metavar="ID", help="Let nobody else in by this invite.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print an invite: who has it connects with `nconnect up --invite`, and their key is let in.
+
+    It is a secret. The gateway need not run now; it must when the invite is used.
+    """
+    from nconnect.permission.issued import Invites
+    from nconnect.permission.store import FILE_NAME, Store
+    from nconnect.tunnel.identity import load_or_create
+
+    if as_json and not listing:
+        raise UsageError("--json is for --list; the invite itself is one line on stdout")
+    if listing and cancel:
+        raise UsageError("either --list or --cancel")
+    where = places()
+    key = load_or_create(where.state)
+    audit = granting.audit(where)
+    with Store(where.state / FILE_NAME) as store:
+        invites = Invites(store, key)
+        if listing:
+            _print_list(invites.all(time.time()), as_json)
+        elif cancel:
+            _cancel(invites, audit, cancel)
+        else:
+            targets = granting.targets(granting.policy(where), split_commas(to)) if to else ()
+            invite = _invite(key.public_key, targets, expires, lasting, once, name, rate, quota)
+            text = invites.issue(invite, time.time())
+            _audit(audit, "invited", invite)
+            _show(invite, text, qr)
+
+
+def _invite(
+    provider: bytes,
+    targets: tuple[Target, ...],
+    expires: str,
+    lasting: str,
+    once: bool,
+    name: str,
+    rate: str,
+    quota: str,
+) -> Invite:
+    from nconnect.permission import grants
+    from nconnect.permission.invites import Invite, new_nonce
+    from nconnect.permission.keys import check_name
+
+    return Invite(
+        provider=provider,
+        nonce=new_nonce(),
+        expires=int(time.time()) + grants.parse_duration(expires),
+        once=once,
+        name=check_name(name) if name else "",
+        targets=tuple(map(grants.format_target, targets)),
+        seconds=grants.parse_duration(lasting) if lasting else 0,
+        rate=grants.parse_rate(rate) if rate else 0,
+        quota=grants.parse_size(quota) if quota else 0,
+    )
+
+
+def _show(invite: Invite, text: str, qr: bool) -> None:
+    """The string on stdout, for a program to take; all else on stderr, for people."""
+    typer.echo(text)
+    if qr:
+        _print_qr(text)
+    hints = (
+        f"for {_whom(invite)}, until {granting.date(invite.expires)}: {_what(invite)}",
+        "the user runs: sudo nconnect up --invite -    and pastes it; whoever has it can, so send it safely",
+        f"to take it back: nconnect invite --cancel {invite.id}",
+    )
+    for line in hints:
+        typer.echo(line, err=True)
+
+
+def _print_qr(text: str) -> None:
+    import segno
+
+    # The lowest error correction: a screen has no dirt, and larger squares are read more easily.
+    segno.make(text, error="l", micro=False).terminal(sys.stderr, border=2, compact=True)
+
+
+def _print_list(listed: list[Issued], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"schema": SCHEMA, "invites": [_as_json(issued) for issued in listed]}))
+        return
+    if not listed:
+        typer.echo("no invite is outstanding", err=True)
+    for issued in listed:
+        invite = issued.invite
+        what = f"{issued.state}, until {granting.date(invite.expires)}, for {_whom(invite)}: {_what(invite)}"
+        typer.echo(background.clean(f"{invite.id} {invite.name}".rstrip() + f" {what}"))
+        for key in issued.users:
+            typer.echo(f"  used by {key.hex()}")
+
+
+def _as_json(issued: Issued) -> dict[str, object]:
+    invite = issued.invite
+    return {
+        "id": invite.id,
+        "name": invite.name,
+        "state": issued.state,
+        "issued": issued.issued,
+        "expires": invite.expires,
+        "once": invite.once,
+        "targets": invite.targets,
+        "seconds": invite.seconds,
+        "rate": invite.rate,
+        "quota": invite.quota,
+        "users": [key.hex() for key in issued.users],
+    }
+
+
+def _cancel(invites: Invites, audit: Audit, invite_id: str) -> None:
+    issued = invites.cancel(invite_id, time.time())
+    if issued.state != "cancelled":
+        _audit(audit, "cancelled", issued.invite)
+    typer.echo(f"{issued.invite.id} is cancelled")
+    for key in issued.users:
+        typer.echo(f"let in by it before: {key.hex()}; to end that: nconnect revoke {key.hex()}", err=True)
+
+
+def _audit(audit: Audit, kind: str, invite: Invite) -> None:
+    audit.record(kind, name=invite.name, invite=invite.id, grant=_grant(invite))
+
+
+def _whom(invite: Invite) -> str:
+    return "one user" if invite.once else "all who have it"
+
+
+def _what(invite: Invite) -> str:
+    """The grant in words."""
+    from nconnect.permission.grants import format_duration
+
+    lasting = f"; for {format_duration(invite.seconds)} from the first use" if invite.seconds else ""
+    return granting.describe(_grant(invite)) + lasting
+
+
+def _grant(invite: Invite) -> Grant:
+    from nconnect.permission.grants import Grant, parse_targets
+
+    return Grant(parse_targets(invite.targets), None, invite.rate, invite.quota)

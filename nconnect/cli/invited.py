@@ -1,0 +1,110 @@
+"""`--invite` of `up` and `socks`: where the string comes from, and what is in it. It is a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nconnect.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from nconnect.nkn.keys import Address
+
+OPTION = "--invite"
+STDIN = "-"
+MAX_READ = 8192
+"""Bytes that are read for an invite, which has some 250, 3072 at most; what is longer is something else."""
+
+LOOKS_LIKE_INVITE = re.compile("nconnect[1-9]")
+"""How an invite begins; a file of such a name is ./nconnect1…"""
+
+Option = Annotated[
+    str,
+    typer.Option(
+        OPTION,
+        metavar="STRING|FILE|-",
+        help="The invite that the provider gave you; - reads it from the keyboard. Instead of --peer, once.",
+    ),
+]
+
+
+def read(given: str) -> str:
+    """The string that `--invite` means: itself, in a file, or on stdin; empty if it was not given.
+
+    Raises:
+        ConfigError: others may read the file; HostError: it cannot be read; UsageError: it holds no one word.
+    """
+    if not given:
+        return ""
+    if LOOKS_LIKE_INVITE.match(given):
+        hint = f"hint: whoever lists processes sees the invite in your command; {OPTION} {STDIN} hides it"
+        typer.echo(hint, err=True)
+        return given
+    text = _read_stdin() if given == STDIN else _read_file(Path(given))
+    words = text.split()
+    if len(words) != 1:
+        raise UsageError(f"{OPTION}: one word was expected, the invite, and there are {len(words)}")
+    return words[0]
+
+
+def _read_stdin() -> str:
+    if sys.stdin.isatty():
+        typer.echo("paste the invite, then Enter: ", nl=False, err=True)
+    return sys.stdin.buffer.readline(MAX_READ).decode("utf-8", "replace")
+
+
+def _read_file(path: Path) -> str:
+    from nconnect.permission.private import check_private
+
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode):
+                check_private(mode, path, "holds a secret")
+            return file.read(MAX_READ).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
+        # Not what was given: it may be an invite that was copied badly.
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        raise HostError(
+            f"{OPTION} was given neither {STDIN}, nor an invite, which begins with nconnect1, nor a file "
+            f"that can be read ({why})"
+        ) from error
+
+
+def provider(text: str, peer: str, configured: str) -> tuple[Address, bytes]:
+    """Whom to dial and the token to show: what an invite says, or else `--peer`, or else the configuration.
+
+    Raises:
+        UsageError: nobody is named; the invite is none, or of another provider than `peer`.
+    """
+    from nconnect.nkn.keys import Address
+    from nconnect.permission import invites
+
+    if LOOKS_LIKE_INVITE.match(peer):
+        raise UsageError(f"--peer is for an address, and that is an invite: {OPTION} {STDIN} reads it")
+    if not text:
+        if not (peer or configured):
+            raise UsageError("whose LAN? give --peer ADDRESS (what `nconnect id` prints there)")
+        return Address.parse(peer or configured), b""
+    token = invites.from_text(text)
+    address = Address("", invites.decode(token).provider)
+    if peer and Address.parse(peer).public_key != address.public_key:
+        raise UsageError(f"the invite is of {address}, not of the --peer that you gave; leave --peer away")
+    return address, token
+
+
+def without_secret(arguments: list[str]) -> list[str]:
+    """The command line for another process that gets the invite on its stdin."""
+    result = list(arguments)
+    for place, word in enumerate(arguments):
+        if word == OPTION:
+            result[place + 1 : place + 2] = [STDIN]
+        elif word.startswith(OPTION + "="):
+            result[place] = f"{OPTION}={STDIN}"
+    return result

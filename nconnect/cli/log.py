@@ -1,0 +1,94 @@
+"""`nconnect log`: who was let in, refused, revoked and invited, when, and how much went."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nconnect.cli import background, granting
+from nconnect.cli.options import Json
+from nconnect.config import places
+
+if TYPE_CHECKING:
+    from nconnect.permission.audit import Entry
+
+FOLLOW_INTERVAL = 0.25
+"""Seconds between looks at the files: sooner than a person notices, and next to no work."""
+EVENT_WIDTH = 9
+"""Columns; the longest event has 9 letters."""
+
+
+def command(
+    user: Annotated[
+        str, typer.Option(metavar="NAME|KEY", help="Only what is about this user; default: everybody.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="Only the last, e.g., 1h or 7d; default: all there is.")
+    ] = "",
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on with what happens from now on.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who was admitted, refused, revoked or invited, with what grant, when, and how many bytes went."""
+    import msgspec
+
+    from nconnect.permission.audit import DIRECTORY, Reader
+    from nconnect.permission.grants import parse_duration
+
+    first = time.time() - parse_duration(since) if since else 0.0
+    wanted = _filter(user)
+    with Reader(places().state / DIRECTORY) as reader, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            for entry in reader.entries():
+                if entry.time >= first and wanted(entry):
+                    line = msgspec.json.encode(entry).decode() if as_json else _line(entry)
+                    typer.echo(background.clean(line))
+            if not follow:
+                return
+            time.sleep(FOLLOW_INTERVAL)
+
+
+def _filter(user: str) -> Callable[[Entry], bool]:
+    """Which entries are about a user. Whoever was refused may call themselves as they like."""
+    from nconnect.errors import AddressError
+    from nconnect.permission.audit import Event
+    from nconnect.permission.keys import parse_key
+
+    if not user:
+        return lambda entry: True
+    try:
+        key = parse_key(user).hex()
+    except AddressError:
+        return lambda entry: entry.name == user and entry.event != Event.REFUSED
+    return lambda entry: entry.key == key
+
+
+def _line(entry: Entry) -> str:
+    from nconnect.permission.audit import Event
+
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.time))
+    name = f"({entry.name})" if entry.event == Event.REFUSED and entry.name else entry.name
+    words = [when, f"{entry.event:<{EVENT_WIDTH}}", name, entry.key, *entry.addresses]
+    details = []
+    if entry.invite:
+        details.append(f"invite {entry.invite}")
+    if entry.grant is not None:
+        grant = entry.grant
+        details.append(granting.in_words(grant.targets, grant.expires, grant.rate, grant.quota))
+    if entry.source:
+        details.append(f"by {entry.source}")
+    if entry.reason:
+        details.append(entry.reason)
+    if entry.bytes_in is not None and entry.bytes_out is not None:
+        details.append(f"{entry.bytes_in:,} bytes in, {entry.bytes_out:,} out")
+    if entry.seconds is not None:
+        details.append(f"{entry.seconds:.0f} s")
+    if entry.omitted:
+        details.append(f"{entry.omitted} lines before this were left out")
+    line = " ".join(filter(None, words)) + (": " if details else "") + "; ".join(details)
+    return line.replace("\n", "?")

@@ -1,0 +1,107 @@
+"""Options that several commands have, and what they are turned into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nconnect.config import Config, load, places, with_seeds
+from nconnect.errors import AddressError, UsageError
+
+if TYPE_CHECKING:
+    from nconnect.tunnel.control import IPNetwork
+
+_PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
+
+SeedRPC = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--seed-rpc", metavar="URL", help="JSON-RPC of a seed node, instead of NKN's main net. Repeatable."
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="If the provider does not let you in yet, ask again until it does."),
+]
+To = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TARGET",
+        help="What may be reached, e.g. 192.168.1.20:11434/tcp or 192.168.1.0/24, or a service of the "
+        "policy file. With commas, or repeated; default: all that is served.",
+    ),
+]
+Rate = Annotated[str, typer.Option(help="Bits per second each way, e.g. 50mbit.")]
+Detach = Annotated[bool, typer.Option("-d", "--detach", help="Go to the background once it runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, the stable interface.")]
+
+
+def configuration(seed_rpc: list[str] | None) -> Config:
+    """The configuration file, with the seeds of the command line in their place.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds what cannot be.
+    """
+    from nconnect.nkn.config import ClientConfig
+
+    config = with_seeds(load(places().config), tuple(seed_rpc or ()))
+    # Looked at here already, so that a wrong URL is told before anything is touched.
+    ClientConfig(seed_rpc=config.network.seed_rpc, sub_clients=config.network.sub_clients)
+    return config
+
+
+def split_commas(values: Iterable[str]) -> list[str]:
+    """The values of an option that may be repeated, or be a list with commas."""
+    return [part.strip() for value in values for part in value.split(",")]
+
+
+def parse_network(text: str) -> IPNetwork:
+    """A prefix in CIDR notation; host bits must be zero.
+
+    Raises:
+        AddressError: it is none; the message proposes what may have been meant.
+    """
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise AddressError(f"{text!r} is not a network; write for instance 192.168.1.0/24") from error
+        raise AddressError(f"{text!r} has bits set beyond its prefix; did you mean {meant}?") from error
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `[IPv6]:port`, or `:port` for this machine.
+
+    Raises:
+        AddressError: it is none of them.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not colon or not port.isascii() or not port.isdecimal() or not 0 <= int(port[:6]) <= 65535:
+        raise AddressError(f"{text!r} is not HOST:PORT; write for instance 127.0.0.1:8080 or [::1]:8080")
+    return host or "127.0.0.1", int(port)
+
+
+def parse_pattern(text: str) -> str:
+    """A regular expression for NKN addresses; of a public key, the one for its owner with any identifier.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if _PUBLIC_KEY.fullmatch(text):
+        # Not the bare key: anybody may have it as the identifier of theirs.
+        return rf"^(.*\.)?{text.lower()}$"
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{text!r} is not a regular expression: {error}") from error
+    return text

@@ -1,0 +1,99 @@
+"""`nconnect tunnel`: one port of one machine at another, compatible with nkn-tunnel, without root."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nconnect.cli import background
+from nconnect.cli.options import Detach, SeedRPC, configuration, parse_host_port, parse_pattern
+from nconnect.cli.peers import check_address_free
+from nconnect.config import places
+from nconnect.errors import UsageError
+
+NKN = "nkn"
+HEX_DIGITS = 64
+"""Of a public key."""
+
+
+def command(
+    to: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT|ADDRESS", help="Where connections go: a server, or an NKN address."),
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="HOST:PORT|nkn", help="Where they come from: a port, or nkn.")
+    ] = NKN,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="With --from nkn: who may connect, a public key or a regular expression for NKN addresses. "
+            "Repeatable; default: nobody.",
+        ),
+    ] = None,
+    udp: Annotated[bool, typer.Option("--udp", help="Datagrams too; both ends must be nconnect.")] = False,
+    identifier: Annotated[
+        str,
+        typer.Option(help="Of the own NKN address. [default: the name; random where this end dials]"),
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of this tunnel.")] = "tunnel",
+    seed_rpc: SeedRPC = None,
+    detach: Detach = False,
+) -> None:
+    """Forward a port to an NKN address, or an NKN address to a port, until `nconnect down` (or Ctrl-C).
+
+    Speaks to nkn-tunnel, but accepts nobody who is not named.
+    """
+    from nconnect.forward.socks5 import Target
+    from nconnect.host.privileges import CAP_NET_BIND_SERVICE, keep_only
+    from nconnect.nkn.keys import Address
+    from nconnect.tunnel.asking import check_name
+    from nconnect.tunnel.identity import load_or_create
+
+    check_name(name)
+    is_exit = from_.lower() in ("", NKN)
+    patterns = tuple(parse_pattern(text) for text in accept or ())
+    if is_exit != (":" in to):
+        raise UsageError(
+            "one end is the NKN network: --from HOST:PORT --to ADDRESS, or --from nkn --to HOST:PORT"
+        )
+    if is_exit and not patterns:
+        raise UsageError(
+            "who may connect? give --accept PATTERN, e.g. the user's key: nobody is let in by default"
+        )
+    if patterns and not is_exit:
+        raise UsageError("--accept is for --from nkn: this end only dials")
+    host, port = parse_host_port(to if is_exit else from_)
+    if identifier:
+        Address.parse(f"{identifier}.{'0' * HEX_DIGITS}")
+    if not is_exit and len(to.rpartition(".")[2]) >= HEX_DIGITS:
+        Address.parse(to)  # anything shorter may be a registered name
+    near = Target(host, port)
+    config = configuration(seed_rpc)
+    where = places()
+    if detach:
+        raise typer.Exit(background.start(where.state / "log" / f"{name}.log"))
+    keep_only(CAP_NET_BIND_SERVICE)
+    key = load_or_create(where.state)
+    if identifier:
+        check_address_free(where, Address(identifier, key.public_key))
+    for pattern in patterns:
+        if not pattern.endswith("$"):
+            background.say(
+                f"warning: --accept {pattern} need not match the end of an address, which is the key; "
+                "the rest is its owner's choice: end it with $"
+            )
+    # The rest of the program takes a second to load, which nobody shall wait for to hear of a typing error.
+    from nconnect.cli import running, status
+    from nconnect.forward.tunnel import Entry, Exit, TunnelOptions
+
+    options = TunnelOptions(near, udp, name, config.network, identifier)
+
+    def make() -> running.Service:
+        if is_exit:
+            return Exit(options, patterns, key, background.say)
+        return Entry(options, to, key, background.say)
+
+    raise typer.Exit(running.run(where, name, make, status.exit_code))

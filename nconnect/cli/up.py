@@ -1,0 +1,73 @@
+"""`nconnect up`: be on the provider's LAN."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nconnect.cli import background, invited, mapping, naming
+from nconnect.cli.options import Detach, SeedRPC, Wait, configuration, parse_network, split_commas
+from nconnect.cli.peers import check_not_connected
+from nconnect.config import places
+from nconnect.errors import UsageError
+
+
+def command(
+    peer: Annotated[
+        str, typer.Option(help="The provider's NKN address: what its `nconnect id` prints.")
+    ] = "",
+    accept_route: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="A public network that the provider may offer. Repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of this connection, and of its interface nc-NAME.")] = "up",
+    invite: invited.Option = "",
+    kill_switch: Annotated[
+        bool, typer.Option(help="If this process dies, its routes lead nowhere until `up` or `cleanup`.")
+    ] = False,
+    given: mapping.Map = None,
+    map_pool: mapping.MapPool = None,
+    no_map: mapping.NoMap = False,
+    accept_domain: naming.AcceptDomain = None,
+    resolv_conf: naming.ResolvConf = False,
+    no_names: naming.NoNames = False,
+    wait: Wait = False,
+    seed_rpc: SeedRPC = None,
+    detach: Detach = False,
+) -> None:
+    """Be on the provider's LAN: its addresses answer until `nconnect down` (or Ctrl-C)."""
+    from nconnect.host.privileges import CAP_NET_ADMIN, keep_only, require_net_admin
+    from nconnect.tunnel.asking import check_name
+    from nconnect.tunnel.identity import load_or_create
+
+    check_name(name)
+    config = configuration(seed_rpc)
+    where = places()
+    text = invited.read(invite)
+    address, token = invited.provider(text, peer, config.up.peer)
+    accept = tuple(map(parse_network, accept_route or ()))
+    maps = mapping.options(config.up, given, map_pool, no_map)
+    naming.check_wanted(no_names, resolv_conf, accept_domain or [])
+    domains = naming.domains(split_commas(accept_domain or ()) or list(config.up.accept_domains))
+    resolv_conf = resolv_conf or config.up.resolv_conf
+    require_net_admin("nconnect up")
+    check_not_connected(where, address)
+    if detach:
+        raise typer.Exit(background.start(where.state / "log" / f"{name}.log", text))
+    # Now: port 53 takes a right that is given up with the next line.
+    sockets = None if no_names or not config.up.names else naming.bind(name, needed=resolv_conf)
+    keep_only(CAP_NET_ADMIN)
+    key = load_or_create(where.state)
+    if address.public_key == key.public_key:
+        raise UsageError("that is this machine's own address; give the one that `nconnect id` prints there")
+    # The rest of the program takes a second to load, which nobody shall wait for to hear of a typing error.
+    from nconnect.cli import running, status
+    from nconnect.tunnel.connector import Connector, ConnectorOptions
+
+    names = naming.options(sockets, where, name, domains, resolv_conf) if sockets else None
+    options = ConnectorOptions(
+        address, name, config.network, where.journal(name), accept, wait, token, kill_switch, names, maps
+    )
+    code = running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)
+    raise typer.Exit(code)

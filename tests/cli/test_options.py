@@ -1,0 +1,51 @@
+"""What options are turned into."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nconnect.cli.options import parse_host_port, parse_pattern
+from nconnect.errors import AddressError, UsageError
+
+KEY = "d0fa84240cea3ddfd165f11298b300d2856987ee58a61e2303c41d5d3ddbfd82"
+EVES_KEY = "11" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:1080", "127.0.0.1", 1080),
+        ("[::1]:1080", "::1", 1080),
+        ("localhost:0", "localhost", 0),
+        (":65535", "127.0.0.1", 65535),
+    ],
+)
+def test_host_and_port(text: str, host: str, port: int) -> None:
+    assert parse_host_port(text) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1080", "host", "host:", "host:65536", "host:-1", "host:1e3", "host:٣", "::1:80", "h:999999"],
+)
+def test_what_is_no_host_and_port(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_host_port(text)
+
+
+@pytest.mark.parametrize("key", [KEY, KEY.upper()])
+def test_a_key_as_pattern_is_its_owner_with_any_identifier(key: str) -> None:
+    """And nobody who has it as an identifier, which everybody may choose."""
+    pattern = re.compile(parse_pattern(key))
+    for own in (KEY, f"tunnel.{KEY}", f"a.b.{KEY}"):
+        assert pattern.search(own)
+    for other in (EVES_KEY, f"{KEY}.{EVES_KEY}", f"x.{KEY}.{EVES_KEY}", f"{KEY}$.{EVES_KEY}"):
+        assert not pattern.search(other)
+
+
+def test_other_patterns_are_as_they_are() -> None:
+    assert parse_pattern(r"^alice\..*$") == r"^alice\..*$"
+    with pytest.raises(UsageError, match=r"'\*' is not a regular expression"):
+        parse_pattern("*")
