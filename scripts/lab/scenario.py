@@ -1,0 +1,243 @@
+"""What happens in the lab: one story for every depth.
+
+::
+
+    user ──── relay: nconnect devnet ──── provider ──── 192.168.56.0/24 ──── inference
+    nconnect up                           nconnect serve                     a model server, a large file
+
+``python -m scripts.lab.scenario DEPTH`` is what `scripts/lab/run` runs. It prints each event with its time;
+where something does not hold, also the last lines of the logs of user and provider.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from nconnect.errors import NconnectError
+from scripts.lab.depth import Depth, Machine
+
+CONNECT_SECONDS = 60.0
+"""For a connection after a boot, times the depth's patience."""
+DOWNLOAD_SECONDS = 300.0
+POLL_SECONDS = 0.2
+PART = 0.12
+"""Share of the download that arrives between one misfortune and the next."""
+
+
+class Scenario:
+    """The story, told as it happens."""
+
+    def __init__(self, depth: Depth) -> None:
+        self._depth = depth
+        self._start = time.monotonic()
+        self.url = f"http://{depth.inference}:8000/v1/models"
+
+    def say(self, text: str) -> None:
+        """An event, with the seconds since the beginning."""
+        print(f"{time.monotonic() - self._start:7.1f} s  {text}", flush=True)
+
+    async def run(self) -> None:
+        """From machines with nconnect on them to machines as they were before it ran."""
+        depth = self._depth
+        self.say(f"installed: {depth.title}")
+        for machine in (Machine.USER, Machine.PROVIDER):
+            await depth.stop(machine)
+        await self._unreachable()
+        for machine in (Machine.PROVIDER, Machine.USER):
+            await depth.start(machine)
+        await self._reachable("services started")
+        async with self._download():
+            await self._misfortune("reboot of the provider", Machine.PROVIDER, power=True)
+            await self._misfortune("reboot of the user", Machine.USER, power=True)
+            await self._misfortune("power cut at the provider", Machine.PROVIDER, power=False)
+            await self._misfortune("power cut at the user", Machine.USER, power=False)
+        await self._nothing_left()
+        await self._unreachable()
+
+    async def _unreachable(self) -> None:
+        """The LAN does not answer the user, whichever neighbour it takes for a router."""
+        ways = await self._depth.ways()
+        for way in ("", *ways):
+            # A machine that has no link to the neighbour cannot even try.
+            route = f"ip route add {self._depth.lan} via {way} 2>/dev/null || exit 7\n" if way else ""
+            script = f"{route}curl -sS -m 3 {self.url}; code=$?\n"
+            if way:
+                script += f"ip route del {self._depth.lan} via {way}\n"
+            done = await self._depth.run(Machine.USER, script + "exit $code", check=False)
+            if done.returncode == 0:
+                raise NconnectError(
+                    f"the user reaches {self.url} without nconnect{way and ' by way of '}{way}"
+                )
+        self.say(f"without nconnect the user does not reach {self.url}, nor by way of {', '.join(ways)}")
+
+    async def _reachable(self, since: str) -> None:
+        """The model server answers the user; nobody helps."""
+        start = time.monotonic()
+        async with asyncio.timeout(CONNECT_SECONDS * self._depth.patience):
+            while True:
+                with contextlib.suppress(NconnectError):
+                    done = await self._depth.run(Machine.USER, f"curl -fsS -m 3 {self.url}", check=False)
+                    if done.returncode == 0:
+                        break
+                await asyncio.sleep(POLL_SECONDS)
+        model = json.loads(done.stdout)["data"][0]["id"]
+        self.say(f"{self.url}: {model}, {time.monotonic() - start:.1f} s after: {since}")
+        if name := self._depth.name:
+            await self._named(name)
+
+    async def _named(self, name: str) -> None:
+        """The user's programs know the name, a moment after packets flow: systemd-resolved has to be told."""
+        found = ""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS * self._depth.patience):
+                while found.split()[:1] != [self._depth.inference]:
+                    await asyncio.sleep(POLL_SECONDS)
+                    found = (await self._depth.run(Machine.USER, f"getent hosts {name}", check=False)).stdout
+        except TimeoutError:
+            wanted = self._depth.inference
+            raise NconnectError(f"{name} should be {wanted}, but is {found or 'unknown'}") from None
+        self.say(f"{name} is {self._depth.inference}")
+
+    @contextlib.asynccontextmanager
+    async def _download(self) -> AsyncIterator[None]:
+        """A download that the user goes on with whenever it broke off; at the end it is whole."""
+        size = self._depth.megabytes << 20
+        digest = await self._depth.run(Machine.INFERENCE, f"sha256sum < {self._depth.source}", seconds=60)
+        await self._depth.run(Machine.USER, f"rm -f {self._depth.target}")
+        task = asyncio.create_task(self._fetch())
+        try:
+            yield
+            async with asyncio.timeout(DOWNLOAD_SECONDS * self._depth.patience):
+                await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        here = await self._depth.run(Machine.USER, f"sha256sum < {self._depth.target}", seconds=60)
+        if here.stdout != digest.stdout or await self._received() != size:
+            raise NconnectError(f"the download is not what was served: {here.stdout}, not {digest.stdout}")
+        self.say(f"the download is whole: {size >> 20} MiB, SHA-256 as at the source")
+
+    async def _fetch(self) -> None:
+        """curl, until it has all; a reboot of the user ends it like everything else there."""
+        url = f"http://{self._depth.inference}:8001/weights"
+        # 1 byte/s over 4 s: the other side has gone.
+        curl = (
+            f"curl -fsS -C - -o {self._depth.target} --limit-rate {self._depth.rate} --connect-timeout 3 "
+            f"--speed-limit 1 --speed-time 4 {url}"
+        )
+        while True:
+            with contextlib.suppress(NconnectError):
+                start = await self._received()
+                done = await self._depth.run(Machine.USER, curl, seconds=DOWNLOAD_SECONDS, check=False)
+                got = await self._received()
+                if got > start:
+                    self.say(f"    curl: {start >> 20} to {got >> 20} MiB, exit code {done.returncode}")
+                if done.returncode == 0:
+                    return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _received(self) -> int:
+        """Bytes of the download so far."""
+        return int(
+            (
+                await self._depth.run(Machine.USER, f"stat -c %s {self._depth.target} 2>/dev/null || echo 0")
+            ).stdout
+        )
+
+    async def _part(self) -> None:
+        """Waits until a part of the download has arrived from now on."""
+        start = None
+        async with asyncio.timeout(CONNECT_SECONDS * self._depth.patience):
+            while True:
+                with contextlib.suppress(NconnectError):
+                    now = await self._received()
+                    start = now if start is None else start
+                    if now > start + PART * (self._depth.megabytes << 20):
+                        return
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _misfortune(self, title: str, machine: Machine, *, power: bool) -> None:
+        """In the middle of the download; the services come back by themselves, and the download goes on."""
+        await self._part()
+        if await self._received() >= self._depth.megabytes << 20:
+            raise NconnectError("the download is over already; it must be larger, or slower")
+        self.say(title)
+        await (self._depth.reboot(machine) if power else self._depth.cut_power(machine))
+        await self._reachable(title)
+
+    async def _nothing_left(self) -> None:
+        """After a stop user and provider are as they were at their boot, and no journal holds anything."""
+        for machine in (Machine.USER, Machine.PROVIDER):
+            await self._depth.stop(machine)
+            if changes := await self._depth.changes(machine):
+                raise NconnectError(f"{machine} is not as it was before nconnect:\n{changes}")
+            self.say(f"{machine}: addresses, routes, rules, nftables and sysctls are as before nconnect")
+
+    async def explain(self) -> None:
+        """The logs of the two who should have understood each other."""
+        for machine in (Machine.USER, Machine.PROVIDER):
+            print(f"\n--- {machine}\n{await self._depth.log(machine)}", flush=True)
+
+
+async def play(depth: Depth) -> None:
+    """Make the machines, run the scenario, remove the machines."""
+    task = asyncio.current_task()
+    assert task is not None
+    # Ctrl-C does the same by itself.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    start = time.monotonic()
+    async with depth:
+        scenario = Scenario(depth)
+        scenario.say(f"machines and nconnect are there after {time.monotonic() - start:.1f} s")
+        try:
+            await scenario.run()
+        except (NconnectError, TimeoutError):
+            await scenario.explain()
+            raise
+    print(f"the lab held in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def main() -> int:
+    """Exit code 0 if everything held, 1 if not."""
+    parser = argparse.ArgumentParser(prog="scripts.lab.scenario")
+    depths = parser.add_subparsers(dest="depth", required=True)
+    depths.add_parser("namespaces")
+    nspawn = depths.add_parser("nspawn")
+    nspawn.add_argument("--directory", type=Path, required=True)
+    nspawn.add_argument("--root", required=True)
+    nspawn.add_argument("--wheels", type=Path, required=True)
+    nspawn.add_argument("--cgroup", required=True)
+    vagrant = depths.add_parser("vagrant")
+    vagrant.add_argument("--directory", type=Path, required=True)
+    options = parser.parse_args()
+    depth: Depth
+    if options.depth == "namespaces":
+        from scripts.lab.namespaces import Namespaces
+
+        depth = Namespaces()
+    elif options.depth == "vagrant":
+        from scripts.lab.vagrant import Vagrant
+
+        depth = Vagrant(options.directory)
+    else:
+        from scripts.lab.nspawn import Nspawn
+
+        depth = Nspawn(options.directory, options.root, options.wheels, options.cgroup)
+    try:
+        asyncio.run(play(depth))
+    except (NconnectError, TimeoutError) as error:
+        print(f"the lab did not hold: {str(error) or 'something took too long'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
