@@ -1,0 +1,304 @@
+"""A connected user, one TCP connection, and one failure after another: nothing may be lost, nothing may grow.
+
+::
+
+    user ──── internet: nconnect devnet ──── provider ──── lan
+    a TCP connection, every byte verified                  sends everything back
+
+Failures are drawn with a seed, which is printed. Each line says what happened, and how long the connection
+stood still afterwards. At the end what the processes and the kernels hold is compared with the beginning,
+and the state of both machines with that from before they were connected. The tables are Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import msgspec
+
+from nconnect.config import Places
+from nconnect.demo import outages
+from nconnect.demo.lab import Lab, Party
+from nconnect.demo.longflow import LongFlow
+from nconnect.demo.process import Process
+from nconnect.demo.snapshot import difference, host_state
+from nconnect.demo.tunnel import connect
+from nconnect.errors import NconnectError
+from nconnect.tunnel import asking
+from scripts.command import INTERRUPTED, end_like_interrupt
+
+PATIENCE = 90.0
+"""Seconds after which a connection that does not go on counts as lost. On a machine at rest it goes on within
+3 s of what happened; beside other work TCP's own timer may have doubled to 30 s in the meantime."""
+REST = (0.5, 3.0)
+"""Seconds between two failures, at least and at most."""
+NODES = 4
+MAX_MOVES = 60
+"""How many networks the lab's address space has for the user's machine to move to."""
+SETTLE = 15.0
+"""Seconds after the last failure in which sessions that nobody answers any more may end."""
+
+RULE_PRIORITY = "5200"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one side holds of its machine."""
+
+    memory: int
+    """MiB that are resident."""
+    files: int
+    """Open ones, with sockets."""
+    tasks: int
+    """Of the event loop."""
+    rules: int
+    """Lines of nftables, and of the routing rules."""
+    routes: int
+    """Lines of all tables of both IP versions."""
+
+
+SLACK = Held(memory=32, files=8, tasks=12, rules=0, routes=0)
+"""By how much each may be more at the end: sessions that are about to end, and their buffers. What is made
+for each failure and never let go of is far more after some dozens of them."""
+
+
+class Soak:
+    """The lab, what runs in it, and what may happen to it."""
+
+    def __init__(self, lab: Lab, choice: random.Random) -> None:
+        self._lab = lab
+        self._choice = choice
+        self._moves = 0
+        self._network = ""
+        self.failures: dict[str, Callable[[], Awaitable[None]]] = {
+            "a node dies": self._node_dies,
+            "a node falls silent": self._node_falls_silent,
+            "all nodes are restarted": self._nodes_restart,
+            "the provider is killed": self._provider_killed,
+            "the user's side is killed": self._user_killed,
+            "the user changes networks": self._user_moves,
+            "the user sleeps": self._user_sleeps,
+            "the user's nftables are flushed": self._nftables_flushed,
+            "the user's routes are removed": self._routes_removed,
+            "the user's rules are removed": self._rules_removed,
+        }
+
+    async def start(self) -> None:
+        """Connect, and open the connection that is to last."""
+        self.tunnel = await connect(self._lab)
+        self._flow = await LongFlow.start(self._lab)
+
+    async def go_on(self) -> float:
+        """Seconds until another block has come back from now on."""
+        start = time.monotonic()
+        await self._flow.goes_on(PATIENCE)
+        return time.monotonic() - start
+
+    @property
+    def blocks(self) -> int:
+        """What the connection has carried."""
+        return self._flow.blocks
+
+    async def held(self) -> dict[str, Held]:
+        """What both sides hold now."""
+        return {
+            process.name: await held(self._lab, party, process)
+            for party, process in ((Party.PROVIDER, self.tunnel.serve), (Party.USER, self.tunnel.up))
+        }
+
+    async def left_behind(self) -> str:
+        """Stop both sides: what differs from before they began, as a diff."""
+        await self.tunnel.up.stop()
+        await self.tunnel.serve.stop()
+        left = ""
+        for party, before in self.tunnel.before.items():
+            # The user's own interface and addresses have changed, by what happened.
+            now, then = (without_network(text) for text in (await host_state(self._lab, party), before))
+            left += difference(then, now)
+        return left
+
+    # What may happen
+
+    async def _node_dies(self, *, silent: bool = False) -> None:
+        await outages.kill_node(self._lab, self._choice.randrange(NODES), silent=silent)
+        await asyncio.sleep(self._choice.uniform(0.5, 4.0))
+        await outages.revive_nodes(self._lab)
+
+    async def _node_falls_silent(self) -> None:
+        await self._node_dies(silent=True)
+
+    async def _nodes_restart(self) -> None:
+        await outages.restart_devnet(self.tunnel, self._choice.uniform(0.2, 5.0))
+
+    async def _provider_killed(self) -> None:
+        await outages.restart_serve(self.tunnel)
+
+    async def _user_killed(self) -> None:
+        self.tunnel.up.kill()
+        await self.tunnel.start_up()
+
+    async def _user_moves(self) -> None:
+        if self._moves < MAX_MOVES:
+            self._moves += 1
+            await outages.change_address(self._lab, self._moves)
+
+    async def _user_sleeps(self) -> None:
+        await outages.suspend(self.tunnel.up, self._choice.uniform(1.0, 20.0))
+
+    async def _nftables_flushed(self) -> None:
+        # Not the provider's, where NAT is: a flush there may cost connections, as on every router.
+        await self._lab.run(Party.USER, ["nft", "flush", "ruleset"])
+
+    async def _routes_removed(self) -> None:
+        rules = (await self._lab.run(Party.USER, ["ip", "rule", "show", "priority", RULE_PRIORITY])).stdout
+        for table in re.findall(r"lookup (\d+)", rules):
+            await self._lab.run(Party.USER, ["ip", "route", "flush", "table", table], check=False)
+
+    async def _rules_removed(self) -> None:
+        for version in ("-4", "-6"):
+            delete = ["ip", version, "rule", "delete", "priority", RULE_PRIORITY]
+            await self._lab.run(Party.USER, delete, check=False)
+
+
+async def held(lab: Lab, party: Party, process: Process) -> Held:
+    """What the process and its machine hold now."""
+    proc = Path(f"/proc/{process.pid}")
+    resident = int(proc.joinpath("statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    home = lab.directory / party
+    places = Places(config=home / "config.toml", state=home / "state", runtime=home / "run")
+    answer = await asyncio.to_thread(asking.ask, places, process.name, "tasks")
+    return Held(
+        memory=resident >> 20,
+        files=len(list(proc.joinpath("fd").iterdir())),
+        tasks=msgspec.json.decode(answer, type=dict[str, int])["tasks"],
+        rules=await lines(lab, party, "nft list ruleset; ip -4 rule; ip -6 rule"),
+        routes=await lines(lab, party, "ip -4 route show table all; ip -6 route show table all"),
+    )
+
+
+async def lines(lab: Lab, party: Party, script: str) -> int:
+    """How many lines a script prints there."""
+    return (await lab.run(party, ["sh", "-e", "-c", script])).stdout.count("\n")
+
+
+def without_network(state: str) -> str:
+    """A host's state without what a change of networks changes: the interface wan0 and all that names it."""
+    kept, ours = [], True
+    for line in state.splitlines():
+        if line[:1].isdigit() or line.startswith("#"):
+            ours = not re.match(r"\d+: wan\d", line)
+        if ours and not re.search(r"\bwan\d|198\.51\.100\.", line):
+            kept.append(re.sub(r"^\d+: ", "", line))
+    return "\n".join(kept)
+
+
+def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
+    """What is more than it may be, a line each."""
+    return [
+        f"{name} held {first} {what} and holds {last}"
+        for name in before
+        for what, first, last, slack in zip(
+            Held.__annotations__, astuple(before[name]), astuple(after[name]), astuple(SLACK), strict=True
+        )
+        if last > first + slack
+    ]
+
+
+def stall_table(stalls: Mapping[str, Sequence[float]]) -> list[str]:
+    """How long the connection stood still after each kind of failure."""
+    rows = [*sorted(stalls.items()), ("all of it", [one for some in stalls.values() for one in some])]
+    return [
+        "| what happened | times | stood still, median | longest |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {len(seconds)} | {statistics.median(seconds):.2f} s | {max(seconds):.2f} s |"
+            for name, seconds in rows
+            if seconds
+        ),
+    ]
+
+
+def held_table(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
+    """What was held at the beginning and at the end."""
+    return [
+        "| held, at first → at last | memory | open files | tasks | lines of rules | lines of routes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        *(
+            f"| `{name}` | "
+            + " | ".join(
+                f"{first} → {last}{' MiB' if what == 'memory' else ''}"
+                for what, first, last in zip(
+                    Held.__annotations__, astuple(before[name]), astuple(after[name]), strict=True
+                )
+            )
+            + " |"
+            for name in before
+        ),
+    ]
+
+
+async def soak(minutes: float, seed: int) -> int:
+    """Make things fail for so long; the exit code."""
+    choice = random.Random(seed)
+    stalls: dict[str, list[float]] = {}
+    name = "the start"
+    print(f"seed {seed}, {minutes:g} minutes", flush=True)
+    async with Lab.create() as lab:
+        run = Soak(lab, choice)
+        try:
+            await run.start()
+            before = await run.held()
+            end = time.monotonic() + 60 * minutes
+            while time.monotonic() < end:
+                await asyncio.sleep(choice.uniform(*REST))
+                name = choice.choice(list(run.failures))
+                await run.failures[name]()
+                stall = await run.go_on()
+                stalls.setdefault(name, []).append(stall)
+                print(f"{time.strftime('%H:%M:%S')}  {name:<28} {stall:6.2f} s", flush=True)
+            await asyncio.sleep(SETTLE)
+            after, blocks = await run.held(), run.blocks
+            left = await run.left_behind()
+        except NconnectError as error:
+            said = {process.name: f"{process.name} said:\n{process.tail()}" for process in lab.processes}
+            print("", *said.values(), "", f"NOT OK after {name}, with --seed {seed}: {error}", sep="\n")
+            return 1
+    print("", *stall_table(stalls), "", *held_table(before, after), "", sep="\n")
+    print(f"One TCP connection carried {blocks:,} blocks of 16 KiB each way through all of it; seed {seed}.")
+    problems = [*grown(before, after), *([f"left behind:\n{left}"] if left else [])]
+    for problem in problems:
+        print(f"NOT OK: {problem}")
+    return 1 if problems else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description=__doc__.splitlines()[0] if __doc__ else None
+    )
+    parser.add_argument("--minutes", type=float, default=3.0, help="how long things fail [default: 3]")
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of the failures drawn"
+    )
+    options = parser.parse_args()
+    end_like_interrupt()
+    try:
+        code = asyncio.run(soak(options.minutes, options.seed))
+    except NconnectError as error:
+        sys.exit(f"scripts/soak: {error}")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

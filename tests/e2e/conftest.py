@@ -1,0 +1,62 @@
+"""What the end-to-end tests share: the demo's lab, with the real commands running in it.
+
+::
+
+    user ──── internet: nconnect devnet ──── provider ──── lan 192.168.77.0/24, fd77:77:77::/64
+    nconnect up                          nconnect serve    192.168.77.20, fd77:77:77::20
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+
+import pytest
+import pytest_asyncio
+
+from nconnect.demo import steps
+from nconnect.demo.lab import Lab
+from nconnect.demo.tunnel import Tunnel as Tunnel
+from nconnect.demo.tunnel import connect as connect
+
+from .timeline import RecordedLab
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    """Four namespaces, nothing running."""
+    async with RecordedLab.create() as lab:
+        yield lab
+
+
+@pytest.fixture
+async def network(lab: Lab) -> Lab:
+    """The lab with the devnet running: for tests that start `serve` and `up` their own way."""
+    await steps.start_devnet(lab)
+    return lab
+
+
+@pytest.fixture
+async def tunnel(lab: Lab) -> Tunnel:
+    """A connection of one's own, for tests that break it."""
+    return await connect(lab)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_tunnel() -> AsyncIterator[Tunnel]:
+    """One connection for all tests of a file, for those that only send through it."""
+    async with RecordedLab.create() as lab:
+        yield await connect(lab)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what happened in its lab, in order."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        # A lab, or what has one.
+        found = [getattr(value, "lab", value) for value in item.funcargs.values()]
+        for lab in {one for one in found if isinstance(one, RecordedLab)}:
+            report.sections.append(("what happened", "\n".join(lab.events())))
+    return report

@@ -1,0 +1,131 @@
+"""Nothing is left behind: after `down`, signals and crashes both machines are as they were, to the letter.
+
+::
+
+    user ──── internet: nconnect devnet ──── provider ──── lan
+    nconnect up                          nconnect serve
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from nconnect.demo import steps
+from nconnect.demo.lab import LAN_HOST, Lab, Party
+from nconnect.demo.snapshot import difference, host_state
+from nconnect.tunnel.overlay import HOST_CHECK_INTERVAL
+
+from .conftest import Tunnel
+
+pytestmark = pytest.mark.netns
+
+
+async def ping(tunnel: Tunnel) -> bool:
+    command = ["ping", "-c", "3", "-i", "0.2", "-W", "1", LAN_HOST]
+    return (await tunnel.lab.run(Party.USER, command, check=False)).returncode == 0
+
+
+async def test_down(tunnel: Tunnel) -> None:
+    assert await tunnel.changes(Party.USER)
+    assert await tunnel.changes(Party.PROVIDER)
+    for party, process in ((Party.USER, tunnel.up), (Party.PROVIDER, tunnel.serve)):
+        answer = await tunnel.lab.run_nconnect(party, "down")
+        assert answer.stdout.endswith(" is down\n")
+        assert await process.wait(10) == 0
+        assert await tunnel.changes(party) == ""
+        assert (await tunnel.lab.run_nconnect(party, "down", check=False)).returncode == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal(tunnel: Tunnel, number: signal.Signals) -> None:
+    sides = [(Party.USER, tunnel.up), (Party.PROVIDER, tunnel.serve)]
+    if number == signal.SIGHUP:
+        sides.pop()  # reads its policy again
+    for party, process in sides:
+        assert await process.stop(number) == 0
+        assert await tunnel.changes(party) == ""
+
+
+async def test_a_crash_and_cleanup(tunnel: Tunnel) -> None:
+    for party, process in ((Party.USER, tunnel.up), (Party.PROVIDER, tunnel.serve)):
+        process.kill()
+        left = await tunnel.changes(party)
+        assert left, "a crash leaves something, else this test shows nothing"
+        answer = await tunnel.lab.run_nconnect(party, "cleanup")
+        assert "nftables" in answer.stdout
+        assert await tunnel.changes(party) == ""
+        again = await tunnel.lab.run_nconnect(party, "cleanup")
+        assert again.stdout == "nothing was left behind\n"
+
+
+async def test_a_crash_and_the_next_start(tunnel: Tunnel) -> None:
+    tunnel.up.kill()
+    tunnel.serve.kill()
+    tunnel.serve, _ = await steps.start_serve(tunnel.lab, allow=(tunnel.key,))
+    tunnel.up = await steps.start_up(tunnel.lab, tunnel.address)
+    assert await ping(tunnel)
+    for party, process in ((Party.USER, tunnel.up), (Party.PROVIDER, tunnel.serve)):
+        assert await process.stop() == 0
+        assert await tunnel.changes(party) == ""
+
+
+async def test_cleanup_does_not_touch_who_runs(tunnel: Tunnel) -> None:
+    for party in (Party.USER, Party.PROVIDER):
+        answer = await tunnel.lab.run_nconnect(party, "cleanup")
+        assert answer.stdout == "nothing was left behind\n"
+    assert await ping(tunnel)
+
+
+async def test_foreign_tables_and_rules_stay(tunnel: Tunnel) -> None:
+    """What others make while we run is there afterwards, and nothing else."""
+    lab = tunnel.lab
+    await lab.run(Party.USER, ["nft", "add table inet somebody"])
+    await lab.run(Party.USER, ["ip", "rule", "add", "priority", "77", "lookup", "main"])
+    assert await tunnel.up.stop() == 0
+    changes = [line for line in (await tunnel.changes(Party.USER)).splitlines() if line[0] in "+-"]
+    assert [line for line in changes if not line.startswith(("+++", "---"))] == [
+        "+77:\tfrom all lookup main",
+        "+table inet somebody {",
+        "+}",
+    ]
+
+
+@pytest.mark.parametrize("kill_switch", [False, True], ids=["without", "with"])
+async def test_where_packets_go_after_a_crash(network: Lab, kill_switch: bool) -> None:
+    """Without a kill switch they go where they went before: here to the Internet."""
+    key = await steps.public_key(network, Party.USER)
+    _, address = await steps.start_serve(network, allow=(key,))
+    before = await host_state(network, Party.USER)
+    up = await steps.start_up(network, address, *(("--kill-switch",) if kill_switch else ()))
+    up.kill()
+    lookup = await network.run(Party.USER, ["ip", "route", "get", LAN_HOST], check=False)
+    assert ("via 198.51.100.1" in lookup.stdout) is not kill_switch
+    assert ("unreachable" in lookup.stderr.lower() or "no route" in lookup.stderr.lower()) is kill_switch
+    again = await steps.start_up(network, address, *(("--kill-switch",) if kill_switch else ()))
+    lookup = await network.run(Party.USER, ["ip", "route", "get", LAN_HOST])
+    assert "dev nc-up" in lookup.stdout
+    assert await again.stop() == 0
+    assert difference(before, await host_state(network, Party.USER)) == ""
+
+
+async def test_in_the_background(network: Lab) -> None:
+    """`up -d` returns when packets flow; `down` ends what it left running."""
+    key = await steps.public_key(network, Party.USER)
+    _, address = await steps.start_serve(network, allow=(key,))
+    answer = await network.run_nconnect(Party.USER, "up", "-d", "--peer", address)
+    assert answer.stdout.startswith("connected to ")
+    command = ["ping", "-c", "2", "-i", "0.2", LAN_HOST]
+    assert " 0% packet loss" in (await network.run(Party.USER, command)).stdout
+    assert (await network.run_nconnect(Party.USER, "down")).stdout == "up is down\n"
+    assert (await network.run_nconnect(Party.USER, "status", check=False)).returncode == 3
+
+
+async def test_a_flushed_table_comes_back(tunnel: Tunnel) -> None:
+    """`systemctl restart nftables` flushes every table; ours is what limits the users."""
+    await tunnel.lab.run(Party.PROVIDER, ["nft", "flush", "ruleset"])
+    await tunnel.serve.wait_for("somebody removed our nftables table", 2 * HOST_CHECK_INTERVAL)
+    assert await ping(tunnel)
+    assert await tunnel.serve.stop() == 0
+    assert await tunnel.changes(Party.PROVIDER) == ""
