@@ -26,8 +26,9 @@ import pytest
 
 from nconnect.devnet import Devnet, DevnetConfig
 from nconnect.devnet.config import Shape
+from nconnect.nkn.addresses import sub_client_address
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import KeyPair, sub_client_address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.listener import Listener
 from nconnect.nkn.multiclient import MultiClient
 from scripts import command

@@ -20,11 +20,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host": SHARED,
     "names": SHARED,
     "nkn": SHARED | {"ncp"},
-    "permission": SHARED | {"nkn.keys", "host.grants"},
+    "permission": SHARED | {"nkn.addresses", "nkn.keys", "host.grants"},
     "tunnel": SHARED | {"permission", "names", "nkn", "ncp", "secure", "packet", "host"},
     "forward": SHARED | {"tunnel", "permission", "nkn", "ncp", "host", "secure"},
     # What both ends of the wire must agree on, and nothing that does I/O.
-    "devnet": SHARED | {"nkn.messages", "nkn.keys", "nkn.transactions", "nkn.transactions_pb2", "nkn.wallet"},
+    "devnet": SHARED
+    | {"nkn.addresses", "nkn.keys", "nkn.messages", "nkn.transactions", "nkn.transactions_pb2", "nkn.wallet"},
     "demo": SHARED | {"devnet", "tunnel", "nkn", "host", "secure", "packet", "ncp"},
     "__main__": {"cli"},
     "cli": SHARED

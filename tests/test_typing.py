@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """\
 from nconnect import ncp
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.nkn.wallet import Wallet
 
@@ -62,7 +63,7 @@ TYPES = [
     "str",
     "str",
     "nconnect.nkn.keys.KeyPair",
-    "nconnect.nkn.keys.Address",
+    "nconnect.nkn.addresses.Address",
 ]
 
 

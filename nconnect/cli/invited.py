@@ -14,7 +14,7 @@ import typer
 from nconnect.errors import HostError, UsageError
 
 if TYPE_CHECKING:
-    from nconnect.nkn.keys import Address
+    from nconnect.nkn.addresses import Address
 
 OPTION = "--invite"
 STDIN = "-"
@@ -83,7 +83,7 @@ def provider(text: str, peer: str, configured: str) -> tuple[Address, bytes]:
     Raises:
         UsageError: nobody is named; the invite is none, or of another provider than `peer`.
     """
-    from nconnect.nkn.keys import Address
+    from nconnect.nkn.addresses import Address
     from nconnect.permission import invites
 
     if LOOKS_LIKE_INVITE.match(peer):

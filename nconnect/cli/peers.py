@@ -9,7 +9,7 @@ from nconnect.config import Places
 from nconnect.errors import AlreadyRunningError, NconnectError
 
 if TYPE_CHECKING:
-    from nconnect.nkn.keys import Address
+    from nconnect.nkn.addresses import Address
     from nconnect.tunnel.status import Status
 
 
@@ -19,7 +19,7 @@ def check_not_connected(where: Places, peer: Address) -> None:
     Raises:
         AlreadyRunningError: an instance of ours has a link to `peer`.
     """
-    from nconnect.nkn.keys import Address
+    from nconnect.nkn.addresses import Address
     from nconnect.tunnel.status import SocksStatus, UpStatus
 
     for status in _others(where):

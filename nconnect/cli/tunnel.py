@@ -48,7 +48,7 @@ def command(
     """
     from nconnect.forward.socks5 import Target
     from nconnect.host.privileges import CAP_NET_BIND_SERVICE, keep_only
-    from nconnect.nkn.keys import Address
+    from nconnect.nkn.addresses import Address
     from nconnect.tunnel.asking import check_name
     from nconnect.tunnel.identity import load_or_create
 

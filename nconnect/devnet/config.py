@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nconnect.errors import AddressError, ConfigError, UsageError
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.transactions import parse_amount
 from nconnect.nkn.wallet import parse_wallet_address
 

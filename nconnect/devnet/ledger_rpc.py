@@ -15,7 +15,7 @@ from nconnect.devnet.rpc_params import Failure, Params, fail, hexadecimal, need,
 from nconnect.devnet.state import State
 from nconnect.devnet.topics import Subscription
 from nconnect.errors import AddressError, DecodeError
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.messages import ErrorCode
 from nconnect.nkn.transactions import UNIT
 from nconnect.nkn.wallet import parse_wallet_address

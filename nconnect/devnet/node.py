@@ -21,7 +21,8 @@ from nconnect.devnet.config import DevnetConfig
 from nconnect.devnet.ring import node_id
 from nconnect.devnet.stats import Stats
 from nconnect.errors import AddressError, CryptoError
-from nconnect.nkn.keys import Address, KeyPair, client_id
+from nconnect.nkn.addresses import Address, client_id
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.messages import (
     CHALLENGE_SIZE,
     MAX_FRAME_SIZE,

@@ -20,7 +20,7 @@ from nconnect.devnet.ring import Placement
 from nconnect.devnet.shaping import Shaper
 from nconnect.devnet.stats import Stats
 from nconnect.errors import CryptoError, DecodeError
-from nconnect.nkn.keys import client_id
+from nconnect.nkn.addresses import client_id
 from nconnect.nkn.messages import (
     Outbound,
     Receipt,

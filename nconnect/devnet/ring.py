@@ -11,7 +11,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
-from nconnect.nkn.keys import client_id, split_sub_client
+from nconnect.nkn.addresses import client_id, split_sub_client
 
 ID_SIZE = 32
 # The leading bytes of an ID that are its place on the ring; the rest is a hash, to look like any other ID.

@@ -18,7 +18,7 @@ from nconnect.devnet.ledger import Ledger
 from nconnect.devnet.ledger_rpc import LedgerMethods
 from nconnect.devnet.rpc_params import Failure, Params, fail, string
 from nconnect.errors import AddressError
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.messages import ErrorCode, NodeInfo
 
 # The largest is sendrawtransaction: a subscription with all that it may hold is 3 KiB, twice that in hex.

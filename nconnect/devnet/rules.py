@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from nconnect.devnet.rejected import Rejected
 from nconnect.errors import CryptoError, DecodeError
 from nconnect.nkn import transactions_pb2 as pb
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, program_hash
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE
+from nconnect.nkn.keys import program_hash
 from nconnect.nkn.transactions import REGISTRATION_FEE, UNIT, Transaction
 
 MAX_SUPPLY = 1_000_000_000 * UNIT  # InitialIssueAmount + TotalMiningRewards

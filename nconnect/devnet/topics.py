@@ -6,7 +6,7 @@ import hashlib
 from typing import NamedTuple
 
 from nconnect.devnet.rejected import Rejected
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 
 # With the longest topic, identifier and meta data some 2 KiB each: 32 MiB.
 MAX_SUBSCRIPTIONS = 16_384

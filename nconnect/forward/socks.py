@@ -27,8 +27,9 @@ from nconnect.forward.pipe import READ_SIZE, pipe
 from nconnect.forward.socks5 import Command, Reply, Target
 from nconnect.forward.surroundings import following
 from nconnect.forward.tasks import Tasks
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.tunnel import control, health, joining, status
 from nconnect.tunnel.link import Link

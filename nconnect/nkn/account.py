@@ -11,8 +11,9 @@ from typing import TypedDict, Unpack
 
 from nconnect.errors import UsageError
 from nconnect.nkn import transactions
+from nconnect.nkn.addresses import parse_public_key
 from nconnect.nkn.chain import Chain
-from nconnect.nkn.keys import KeyPair, parse_public_key
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.transactions import Payload, Transaction
 
 Amount = Decimal | str | int

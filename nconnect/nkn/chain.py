@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from nconnect.errors import DecodeError, RPCError, UsageError
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, Address
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE, Address
 from nconnect.nkn.messages import ErrorCode
 from nconnect.nkn.rpc import RPCClient, expect
 from nconnect.nkn.transactions import Transaction, format_amount, parse_amount

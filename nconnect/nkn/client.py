@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from nconnect.errors import DecodeError, NconnectError, NetworkError, ProtocolError
+from nconnect.nkn.addresses import sub_client_address
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import KeyPair, sub_client_address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.messages import (
     AUTH_CHALLENGE,
     MAX_FRAME_SIZE,

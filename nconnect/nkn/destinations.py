@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from nconnect.errors import AddressError, NetworkError
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE, Address
 from nconnect.nkn.chain import Chain
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, Address
 from nconnect.nkn.resolver import resolve
 
 # Names that are remembered; about 200 bytes each.

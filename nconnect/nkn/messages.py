@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from nconnect.errors import AddressError, DecodeError, UsageError
 from nconnect.nkn import messages_pb2 as pb
 from nconnect.nkn import wire
+from nconnect.nkn.addresses import client_id, parse_public_key
 from nconnect.nkn.envelope import (
     MESSAGE_ID_SIZE,
     NONCE_SIZE,
@@ -56,7 +57,7 @@ from nconnect.nkn.handshake import (
     sign_challenge,
     verify_challenge,
 )
-from nconnect.nkn.keys import SIGNATURE_SIZE, KeyPair, client_id, parse_public_key, verify
+from nconnect.nkn.keys import SIGNATURE_SIZE, KeyPair, verify
 
 __all__ = [
     "AUTH_CHALLENGE",

@@ -19,16 +19,13 @@ from nconnect import ncp
 from nconnect.errors import ClosedError, CryptoError, DialTimeoutError, NetworkError, UsageError
 from nconnect.nkn import dialling
 from nconnect.nkn.account import Account
+from nconnect.nkn.addresses import Address, sub_client_address
 from nconnect.nkn.chain import Chain
 from nconnect.nkn.client import PathStatus, SubClient
 from nconnect.nkn.config import ClientConfig
 from nconnect.nkn.destinations import Destinations
 from nconnect.nkn.inbox import Inbox, Seen
-from nconnect.nkn.keys import (
-    Address,
-    KeyPair,
-    sub_client_address,
-)
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.listener import Listener
 from nconnect.nkn.messages import (
     Inbound,

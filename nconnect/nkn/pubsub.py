@@ -13,8 +13,9 @@ from typing import Unpack
 
 from nconnect.errors import CryptoError, DecodeError, UsageError
 from nconnect.nkn.account import Account, Options
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.chain import MAX_SUBSCRIBERS
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.messages import Payload, message_payload, new_message_id, public_key_of
 
 logger = logging.getLogger(__name__)

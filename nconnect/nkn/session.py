@@ -15,8 +15,8 @@ from typing import Self
 
 from nconnect import ncp
 from nconnect.errors import ClosedError, DialTimeoutError
+from nconnect.nkn.addresses import split_sub_client
 from nconnect.nkn.client import SubClient
-from nconnect.nkn.keys import split_sub_client
 from nconnect.nkn.messages import encode_session_payload
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from nconnect.errors import DecodeError
-from nconnect.nkn.keys import KeyPair, split_sub_client
+from nconnect.nkn.addresses import split_sub_client
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.messages import public_key_of
 
 # Addresses that are kept in parsed form; about 500 bytes each, or three times their length.

@@ -22,7 +22,8 @@ from google.protobuf.message import Message
 
 from nconnect.errors import AddressError, CryptoError, DecodeError, UsageError
 from nconnect.nkn import transactions_pb2 as pb
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, KeyPair, program_hash, verify
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE
+from nconnect.nkn.keys import SIGNATURE_SIZE, KeyPair, program_hash, verify
 from nconnect.nkn.wallet import parse_wallet_address
 from nconnect.nkn.wire import varbytes
 

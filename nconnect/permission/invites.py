@@ -24,7 +24,8 @@ import base58
 import msgspec
 
 from nconnect.errors import CryptoError, DecodeError, UsageError
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, KeyPair, verify
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE
+from nconnect.nkn.keys import SIGNATURE_SIZE, KeyPair, verify
 from nconnect.permission.keys import MAX_NAME
 
 VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from nconnect.errors import UsageError
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 
 MAX_TOLD = 80
 """Characters of a wrong name that are shown."""

@@ -20,8 +20,9 @@ from nconnect.config import NetworkSection
 from nconnect.errors import RefusedError, RouteConflictError
 from nconnect.host import networks, plans
 from nconnect.host.marks import MARK
+from nconnect.nkn.addresses import Address
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.tunnel import control, health, joining, overlay, routes, status
 from nconnect.tunnel.link import Link

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from nconnect.errors import ClosedError, NetworkError, ProtocolError, RefusedError, TurnedAwayError
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.permission import invites
 from nconnect.secure.identity import Identity

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 from nconnect.devnet.ring import Placement, Ring, node_id
-from nconnect.nkn.keys import client_id
+from nconnect.nkn.addresses import client_id
 
 
 def ring(nodes: int, *, without: int | None = None) -> Ring:

@@ -28,7 +28,8 @@ from nconnect.forward.provider import Provider
 from nconnect.forward.socks import Socks, SocksOptions
 from nconnect.host import networks
 from nconnect.host.grants import Target
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 from nconnect.permission.authority import Authority
 from nconnect.permission.store import Store
 from nconnect.tunnel.control import IPAddress

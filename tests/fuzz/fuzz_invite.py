@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from nconnect.errors import CryptoError, DecodeError, UsageError
-from nconnect.nkn.keys import PUBLIC_KEY_SIZE, KeyPair
+from nconnect.nkn.addresses import PUBLIC_KEY_SIZE
+from nconnect.nkn.keys import KeyPair
 from nconnect.permission.invites import (
     CONTEXT,
     VERSION,

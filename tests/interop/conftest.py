@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nconnect.devnet import Devnet, DevnetConfig
-from nconnect.nkn.keys import KeyPair, client_id, sub_client_address
+from nconnect.nkn.addresses import client_id, sub_client_address
+from nconnect.nkn.keys import KeyPair
 
 from ..nkn.waiting import until
 from . import sdks

@@ -22,7 +22,8 @@ from nconnect.cli.options import parse_pattern
 from nconnect.config import NetworkSection
 from nconnect.devnet import Devnet
 from nconnect.forward.tunnel import Entry, Exit, TunnelOptions
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 
 from ..forward.conftest import running
 from ..forward.program import target

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nconnect.config import load, places
-from nconnect.nkn.keys import Address
+from nconnect.nkn.addresses import Address
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 INSTALLED = "/usr/local/bin/nconnect"

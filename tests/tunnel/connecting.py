@@ -18,7 +18,8 @@ from nconnect.devnet import Devnet
 from nconnect.errors import (
     NconnectError,
 )
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.listener import Listener
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.secure.identity import Identity

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from nconnect.errors import ClosedError, CryptoError, HostError, RefusedError, TurnedAwayError
-from nconnect.nkn.keys import Address, KeyPair
+from nconnect.nkn.addresses import Address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.permission import invites
 from nconnect.permission.audit import Audit, Entry, Reader

@@ -25,8 +25,9 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from nconnect.errors import NconnectError
 from nconnect.ncp import Connection
+from nconnect.nkn.addresses import Address, sub_client_address
 from nconnect.nkn.config import ClientConfig
-from nconnect.nkn.keys import Address, KeyPair, sub_client_address
+from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.messages import (
     AUTH_CHALLENGE,
     SET_CLIENT,
