@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ POLL_SECONDS = 0.02
 REBOOT_CODE = 133
 """What systemd-nspawn ends with, under --keep-unit, when the container rebooted."""
 SYSTEMD = "/run/systemd"
+TUN = Path("/dev/net/tun")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -79,6 +81,9 @@ class Nspawn(SystemdDepth):
         # Without, each shutdown would wait until this machine has written all that it has to write.
         layers += ",volatile"
         await execute(["mount", "-t", "overlay", "overlay", "-o", layers, str(place)], seconds=10)
+        # Not this machine's own node, which only root may open where no udev says otherwise.
+        os.mknod(self._tun(machine), stat.S_IFCHR, TUN.stat().st_rdev)
+        self._tun(machine).chmod(0o666)
         (place / "etc/hostname").write_text(f"{machine}\n")
         for link, address in ADDRESSES[machine].items():
             (place / f"etc/systemd/network/{link}.network").write_text(
@@ -99,7 +104,7 @@ class Nspawn(SystemdDepth):
             # Neither systemd nor machined of this machine need to run, or to know of it.
             *("--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--console=passive"),
             *(f"--bind-ro={bind}" for bind in binds),
-            "--bind=/dev/net/tun",
+            f"--bind={self._tun(machine)}:{TUN}",
             *(f"--network-veth-extra={outside}:{link}" for outside, link in links.items()),
         ]
         cgroups = [directory / machine for directory in self._cgroups]
@@ -192,6 +197,10 @@ class Nspawn(SystemdDepth):
     def _place(self, machine: Machine) -> Path:
         """Where the machine's root file system is mounted."""
         return self._directory / machine / "root"
+
+    def _tun(self, machine: Machine) -> Path:
+        """The machine's device node for TUN."""
+        return self._directory / machine / "tun"
 
 
 def children(pid: int) -> list[int]:
