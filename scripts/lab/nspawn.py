@@ -50,6 +50,7 @@ class Nspawn(SystemdDepth):
         self._root = root
         self._wheels = wheels
         self._cgroups = cgroup_directories(cgroup)
+        self._tun_number = TUN.stat().st_rdev
         self._supervisors: dict[Machine, asyncio.subprocess.Process] = {}
         self._leaders: dict[Machine, int] = {}
 
@@ -82,7 +83,7 @@ class Nspawn(SystemdDepth):
         layers += ",volatile"
         await execute(["mount", "-t", "overlay", "overlay", "-o", layers, str(place)], seconds=10)
         # Not this machine's own node, which only root may open where no udev says otherwise.
-        os.mknod(self._tun(machine), stat.S_IFCHR, TUN.stat().st_rdev)
+        os.mknod(self._tun(machine), stat.S_IFCHR, self._tun_number)
         self._tun(machine).chmod(0o666)
         (place / "etc/hostname").write_text(f"{machine}\n")
         for link, address in ADDRESSES[machine].items():
