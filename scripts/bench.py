@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nconnect.errors import NconnectError
-from scripts.benchmarks import goals, others, plots, profile, shaped, tunnel, users
+from scripts.benchmarks import floor, goals, others, plots, profile, shaped, tunnel, users
 from scripts.command import INTERRUPTED, end_like_interrupt, environment
 from scripts.figures import Report, medians, progress, show
 
@@ -53,6 +53,7 @@ GROUPS: dict[str, Group] = {
     "wireguard-go": partial(others.run, subject=others.wireguard_go),
     "nebula": partial(others.run, subject=others.nebula),
     "tunnel": tunnel.run,
+    "floor": floor.run,
     "idle": idle,
     "link": shaped.link,
     "loss": shaped.lossy_link,

@@ -52,6 +52,7 @@ NKN_IO = {
     "client",
     "destinations",
     "dialling",
+    "http",
     "listener",
     "lookup",
     "multiclient",
@@ -61,6 +62,7 @@ NKN_IO = {
     "session",
     "rpc",
     "streams",
+    "tcp",
     "websocket",
 }
 

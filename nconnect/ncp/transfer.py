@@ -11,6 +11,7 @@ from .config import Config, Mode
 from .events import Event, Readable, Transmit, Writable
 from .handshake import Agreement
 from .keepalive import KeepAlive
+from .pacing import EARLY
 from .packet import AckRange, ack_ranges, encode_acks, encode_data
 from .packet_pb2 import Packet
 from .path import Path
@@ -352,7 +353,7 @@ class Transfer:
         outstanding = bool(self._send.outstanding)
         timers.set(Timer.LOSS, loss)
         timers.set(Timer.TAIL, tail if ready else NEVER)
-        timers.set(Timer.PACE, self._scheduler.pace_at)
+        timers.set(Timer.PACE, self._scheduler.pace_at - EARLY)
         timers.set(Timer.ACK, ack if ready else NEVER)
         timers.set(Timer.WINDOW, self._updates.deadline if ready else NEVER)
         timers.set(Timer.PERSIST, self._persist_at if ready else NEVER)

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp.abc
-
 logger = logging.getLogger(__name__)
 
 PATIENCE = 2.0
@@ -84,27 +82,3 @@ class Lookup:
 
 LOOKUP = Lookup()
 """Of this process: a name means the same to all clients in it."""
-
-
-class Resolver(aiohttp.abc.AbstractResolver):
-    """`LOOKUP` for aiohttp."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
-        """All addresses of `host` that are of `family`; OSError if there is none."""
-        return [
-            aiohttp.abc.ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=address[1],
-                family=found,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for found, _, protocol, _, address in await LOOKUP.addresses(host, port)
-            if family in (found, socket.AF_UNSPEC)
-        ]
-
-    async def close(self) -> None:
-        """Nothing is open."""

@@ -157,7 +157,6 @@ class MultiClient(PubSub, Streams):
             self._listener[0].close()
         await asyncio.gather(*(session.close() for session in self._sessions))
         await asyncio.gather(*(client.close() for client in self._clients))
-        await self._rpc.close()
         self._message_came.set()
         for pending in self._pending.values():
             if not pending.future.done():

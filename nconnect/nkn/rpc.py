@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 
 from nconnect.errors import ConfigError, DecodeError, NetworkError, RPCError
 from nconnect.nkn.config import ClientConfig, check_url
-from nconnect.nkn.lookup import Resolver
+from nconnect.nkn.http import DEFAULT_PORTS, post
 from nconnect.nkn.messages import ErrorCode, NodeInfo
-from nconnect.nkn.websocket import connect_failure, marked_socket
+from nconnect.nkn.tcp import connect_failure
 
 logger = logging.getLogger(__name__)
 
@@ -86,24 +84,9 @@ class RPCClient:
             raise ConfigError("concurrency and retries of RPC cannot be negative")
         self._seeds = list(dict.fromkeys(seeds))
         self._socket_mark = socket_mark
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._concurrency = concurrency or len(self._seeds)
         self._retries = retries
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections to seeds."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     @classmethod
     def from_config(cls, config: ClientConfig) -> Self:
@@ -167,40 +150,19 @@ class RPCClient:
             if error.code != -ErrorCode.INTERNAL_ERROR:
                 raise
             return f"{seed}: {error.message}"
-        except (aiohttp.ClientError, OSError, TimeoutError, DecodeError) as error:
-            return f"{seed}: {_reason(error)}"
+        except (OSError, TimeoutError, UnicodeError, DecodeError) as error:
+            return f"{seed}: {_reason(error, seed)}"
 
     async def _call(self, seed: str, method: str, params: dict[str, Any]) -> Any:
         request = msgspec.json.encode(
             {"id": "nconnect", "jsonrpc": "2.0", "method": method, "params": params}
         )
-        session = self._ensure_session()
-        headers = {"Content-Type": "application/json"}
         limit = MAX_SMALL_ANSWER_SIZE if method in SMALL_ANSWERS else MAX_ANSWER_SIZE
-        async with session.post(seed, data=request, headers=headers, allow_redirects=False) as response:
-            if response.status != 200:
-                raise DecodeError(f"HTTP status {response.status}")
-            try:
-                body = await response.content.readexactly(limit + 1)
-            except asyncio.IncompleteReadError as end:
-                body = end.partial
-            else:
-                raise DecodeError(f"an answer of more than {limit} bytes")
-        return parse_answer(body)
-
-    def _ensure_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            mark = self._socket_mark
-
-            def make_socket(info: tuple[Any, ...]) -> socket.socket:
-                return marked_socket(info[0], info[1], info[2], mark)
-
-            # Calls are rare: a connection that is kept would be found closed by the seed more often than not.
-            connector = aiohttp.TCPConnector(
-                socket_factory=make_socket, force_close=True, resolver=Resolver(), use_dns_cache=False
+        async with asyncio.timeout(self._timeout):
+            answer = await post(
+                seed, request, content_type="application/json", limit=limit, mark=self._socket_mark
             )
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        return self._session
+        return parse_answer(answer)
 
     async def get_ws_addr(self, address: str) -> NodeInfo:
         """The node that serves a client address."""
@@ -252,11 +214,12 @@ def expect(value: object, kind: type[T], method: str) -> T:
     return value
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
+def _reason(error: BaseException, seed: str) -> str:
+    if isinstance(error, TimeoutError) and not error.errno:
         return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, UnicodeError):
         return "the name does not resolve"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return connect_failure(error.os_error, error.host, error.port) or "cannot connect"
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        parts = urlsplit(seed)
+        return connect_failure(error, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
+    return str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,6 +29,11 @@ READ_SIZE = 256 * 1024
 # Packets that a session sends before everybody else has a turn. Each costs a signature and a box, whatever
 # its size: without this, a peer that announces an MTU of 1 keeps the event loop busy with nothing but itself.
 BURST = 128
+
+# In what uvloop counts time, in seconds; and by what part of one two times that are a whole number of them
+# apart may differ from that, for want of digits.
+TICK = 0.001
+ROUNDING = 0.001
 
 MessageHandler = Callable[[bytes], None]
 WritableHandler = Callable[[], None]
@@ -436,7 +442,10 @@ class Session:
                 return
             self._timer.cancel()
         self._timer_due = due
-        self._timer = self._loop.call_at(due, self._on_timer)
+        # uvloop rounds, to the nearest tick: what it calls before it is due would be called again and again
+        # until the tick is over, and keep the processor busy meanwhile.
+        ticks = math.ceil((due - self._loop.time()) / TICK - ROUNDING)
+        self._timer = self._loop.call_later(max(ticks, 0) * TICK, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -7,9 +7,7 @@ it returns.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import re
 import socket
 import ssl
@@ -18,9 +16,9 @@ from typing import Protocol
 
 from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSParsedURL, WSTransport, ws_connect
 
-from nconnect.errors import NetworkError, PrivilegeError
-from nconnect.nkn.lookup import LOOKUP
+from nconnect.errors import NetworkError
 from nconnect.nkn.messages import MAX_FRAME_SIZE
+from nconnect.nkn.tcp import connect_failure, connect_tcp
 
 logger = logging.getLogger(__name__)
 # picows reports each connection, and what a handler raised by its text alone: `WebSocket` says why one ended.
@@ -35,9 +33,6 @@ MAX_WEBSOCKET_FRAME = MAX_FRAME_SIZE + 64 * 1024
 # so it is no more than keeps the kernel's buffer from running dry between two turns of the event loop.
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
-# Bytes that the kernel takes beyond what is under way (tcp(7) TCP_NOTSENT_LOWAT). Its send buffer grows to
-# megabytes otherwise, where a full path looks free.
-NOTSENT_LOWAT = 128 * 1024
 
 # How often a connection is looked at whose node owes an acknowledgement, and how long it may owe one. Three
 # retransmissions of TCP go unanswered in that time; a node that is only busy has a kernel that answers.
@@ -53,52 +48,6 @@ _TCP_INFO = struct.Struct("=3xB20xI28xI8xII")
 CLOSE_TIMEOUT = 1.0
 
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z.-]+):([0-9]{1,5})")
-
-
-def marked_socket(family: int, kind: int, protocol: int, mark: int) -> socket.socket:
-    """A non-blocking socket with ``SO_MARK`` (socket(7)); no mark if it is 0.
-
-    PrivilegeError without the right to set it.
-    """
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    if mark:
-        try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-        except PermissionError as error:
-            made.close()
-            raise PrivilegeError("marking a socket (SO_MARK) needs root or CAP_NET_ADMIN") from error
-    return made
-
-
-def connect_failure(error: OSError, host: str, port: int | None) -> str:
-    """Why a TCP connection could not be made, for people: event loops word it for programmers."""
-    if error.errno == errno.ECONNREFUSED:
-        return f"connection refused by {host}:{port}"
-    # asyncio's own wording hides the reason: "Connect call failed ('192.0.2.1', 30003)".
-    if error.errno is not None and "Connect call failed" in str(error):
-        return f"{os.strerror(error.errno).lower()} ({host}:{port})"
-    return error.strerror or str(error)
-
-
-async def connect_tcp(host: str, port: int, mark: int) -> socket.socket:
-    """Connect to the first address of ``host`` that answers; OSError of the last one if none does."""
-    loop = asyncio.get_running_loop()
-    failure = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in await LOOKUP.addresses(host, port):
-        made = marked_socket(family, kind, protocol, mark)
-        try:
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-            await loop.sock_connect(made, address)
-        except OSError as error:
-            made.close()
-            failure = error
-        except BaseException:
-            made.close()
-            raise
-        else:
-            return made
-    raise failure
 
 
 def unacknowledged_for(connection: socket.socket) -> tuple[float, float]:

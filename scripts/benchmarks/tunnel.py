@@ -10,7 +10,6 @@ All on one machine, so that user, relay, provider and the two ends of each trans
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -18,17 +17,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from nconnect.demo import steps
-from nconnect.demo.lab import LAN, LAN_HOST, SEED_RPC, Lab, Party
+from nconnect.demo.lab import LAN, LAN_HOST, Lab, Party
 from nconnect.demo.process import Process
-from scripts.benchmarks import programs, suite
-from scripts.benchmarks.traffic import GRACE_SECONDS, ping, start_servers
+from scripts.benchmarks import suite
+from scripts.benchmarks.echo import Echo
+from scripts.benchmarks.traffic import start_servers
 from scripts.figures import Report
 
 NAME = "nconnect"
 STARTS = 3
-ECHOES = 150
 FIRST_PING = "time from `up` to the first ping"
-ECHO_DIFFERENCE = "ping minus websocket echo through the relay"
 UP_MEMORY = suite.MEMORY.format("up")
 
 
@@ -61,7 +59,8 @@ async def run(report: Report, seconds: int) -> None:
         times = [await time_to_first_ping(net) for _ in range(STARTS)]
         report.add(NAME, FIRST_PING, statistics.median(times), "s")
         up = await steps.start_up(lab, net.address)
-        await latency(report, lab)
+        async with Echo(lab) as echo:
+            await echo.beside(report, NAME)
         processes = {"up": up.pid, "the relay": net.devnet.pid, "serve": net.serve.pid}
         await suite.run(report, suite.Subject(NAME, lab, Party.USER, LAN_HOST, processes), seconds)
 
@@ -79,24 +78,3 @@ async def time_to_first_ping(net: Network) -> float:
         await pinger.stop()
         await up.stop()
     return float(match[1]) - start
-
-
-async def latency(report: Report, lab: Lab) -> None:
-    """A ping through the idle tunnel, and beside it a message over bare websockets through the same relay."""
-    command = programs.command("echo", "answer", SEED_RPC)
-    answerer = lab.start(Party.PROVIDER, command, name="echo", env=programs.ENVIRONMENT)
-    await answerer.wait_for("^ready", steps.START_SECONDS)
-    ask = programs.command("echo", "ask", SEED_RPC, ECHOES)
-
-    async def echo() -> float:
-        run = await lab.run(Party.USER, ask, env=programs.ENVIRONMENT, seconds=GRACE_SECONDS)
-        return float(re.sub(r"\s", "", run.stdout))
-
-    # Around the pings: what else the machine does changes from second to second.
-    before = await echo()
-    times = (await ping(lab, Party.USER, LAN_HOST, suite.PING_SECONDS)).median
-    after = await echo()
-    await answerer.stop()
-    echoed = (before + after) / 2
-    report.add(NAME, "websocket echo through the relay", echoed, "ms")
-    report.add(NAME, ECHO_DIFFERENCE, None if times is None else times - echoed, "ms")

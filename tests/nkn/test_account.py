@@ -22,8 +22,8 @@ from .conftest import MakeDevnet
 
 @pytest.fixture
 async def chain(devnet: Devnet) -> AsyncIterator[Chain]:
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        yield Chain(rpc)
+    rpc = RPCClient([devnet.rpc_url])
+    yield Chain(rpc)
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ async def test_several_seeds_get_it_and_it_counts_once(make_devnet: MakeDevnet) 
     devnet = await make_devnet()
     # One devnet under two names: whichever answers, the other refuses what is known already.
     seeds = [devnet.rpc_url, devnet.rpc_url.replace("127.0.0.1", "localhost")]
-    async with RPCClient(seeds, concurrency=2) as rpc:
-        alice, bob = (Account(KeyPair.generate(), Chain(rpc)) for _ in range(2))
-        for _ in range(5):
-            await alice.transfer(bob.address, 1)
-        assert await bob.balance() == 1005
+    rpc = RPCClient(seeds, concurrency=2)
+    alice, bob = (Account(KeyPair.generate(), Chain(rpc)) for _ in range(2))
+    for _ in range(5):
+        await alice.transfer(bob.address, 1)
+    assert await bob.balance() == 1005
 
 
 async def test_a_nonce_of_ones_own(alice: Account, bob: Account) -> None:
@@ -127,14 +127,14 @@ async def test_a_nonce_of_ones_own(alice: Account, bob: Account) -> None:
 
 async def test_several_wait_for_one_block(make_devnet: MakeDevnet) -> None:
     devnet = await make_devnet(instant=False, faucet="0.5", balances={})
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        alice, bob = (Account(KeyPair.generate(), Chain(rpc)) for _ in range(2))
-        for _ in range(3):
-            await alice.transfer(bob.address, "0.1")
-        assert (await alice.nonce(), await alice.nonce(pool=False)) == (3, 0)
-        assert await bob.balance() == Decimal("0.5")
-        devnet.make_block()
-        assert await bob.balance() == Decimal("0.8")
+    rpc = RPCClient([devnet.rpc_url])
+    alice, bob = (Account(KeyPair.generate(), Chain(rpc)) for _ in range(2))
+    for _ in range(3):
+        await alice.transfer(bob.address, "0.1")
+    assert (await alice.nonce(), await alice.nonce(pool=False)) == (3, 0)
+    assert await bob.balance() == Decimal("0.5")
+    devnet.make_block()
+    assert await bob.balance() == Decimal("0.8")
 
 
 async def test_nodes_that_are_gone(devnet: Devnet, alice: Account, bob: Account) -> None:

@@ -24,8 +24,8 @@ PHONE = f"phone.{KEY.public_key.hex()}"
 
 @pytest.fixture
 async def chain(devnet: Devnet) -> AsyncIterator[Chain]:
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        yield Chain(rpc)
+    rpc = RPCClient([devnet.rpc_url])
+    yield Chain(rpc)
 
 
 async def test_blocks(devnet: Devnet, chain: Chain) -> None:
@@ -76,17 +76,17 @@ async def test_subscriptions(devnet: Devnet, chain: Chain) -> None:
 
 async def test_what_waits_in_the_pool(make_devnet: MakeDevnet) -> None:
     devnet = await make_devnet(instant=False)
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        chain = Chain(rpc)
-        account = Account(KEY, chain)
-        await account.subscribe("news", 100, "phone", "note")
-        assert (await chain.nonce(account.address), await chain.nonce(account.address, pool=False)) == (1, 0)
-        assert await chain.subscribers("news") == Subscribers({}, {})
-        assert await chain.subscribers("news", pool=True) == Subscribers({}, {PHONE: ""})
-        assert await chain.subscribers("news", pool=True, meta=True) == Subscribers({}, {PHONE: "note"})
-        devnet.make_block()
-        assert await chain.nonce(account.address, pool=False) == 1
-        assert await chain.subscribers("news", pool=True) == Subscribers({PHONE: ""}, {})
+    rpc = RPCClient([devnet.rpc_url])
+    chain = Chain(rpc)
+    account = Account(KEY, chain)
+    await account.subscribe("news", 100, "phone", "note")
+    assert (await chain.nonce(account.address), await chain.nonce(account.address, pool=False)) == (1, 0)
+    assert await chain.subscribers("news") == Subscribers({}, {})
+    assert await chain.subscribers("news", pool=True) == Subscribers({}, {PHONE: ""})
+    assert await chain.subscribers("news", pool=True, meta=True) == Subscribers({}, {PHONE: "note"})
+    devnet.make_block()
+    assert await chain.nonce(account.address, pool=False) == 1
+    assert await chain.subscribers("news", pool=True) == Subscribers({PHONE: ""}, {})
 
 
 class Canned(RPCClient):

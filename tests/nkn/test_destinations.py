@@ -36,10 +36,10 @@ class Counting(Chain):
 
 @pytest.fixture
 async def chain(devnet: Devnet) -> AsyncIterator[Counting]:
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        chain = Counting(rpc)
-        await Account(KEY, chain).register_name("thename")
-        yield chain
+    rpc = RPCClient([devnet.rpc_url])
+    chain = Counting(rpc)
+    await Account(KEY, chain).register_name("thename")
+    yield chain
 
 
 async def test_addresses_cost_no_question(chain: Counting) -> None:

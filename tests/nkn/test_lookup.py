@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nconnect.nkn import lookup
-from nconnect.nkn.lookup import Lookup, Resolver
+from nconnect.nkn.lookup import Lookup
 
 from .waiting import soon
 
@@ -95,13 +95,6 @@ async def test_memory_is_bounded(system: System) -> None:
     assert await names.addresses("1.example", 30003) == [FIRST]
     with pytest.raises(OSError, match="Temporary failure"):
         await names.addresses("0.example", 30003)
-
-
-async def test_as_aiohttp_asks(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "LOOKUP", Lookup())
-    found = await Resolver().resolve(SEED, 30003, socket.AF_UNSPEC)
-    assert [(one["hostname"], one["host"], one["port"]) for one in found] == [(SEED, "192.0.2.1", 30003)]
-    assert await Resolver().resolve(SEED, 30003, socket.AF_INET6) == []
 
 
 async def test_addresses_need_no_resolver() -> None:

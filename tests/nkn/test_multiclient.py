@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from nconnect.devnet import Devnet
 from nconnect.errors import AddressError, ClosedError, NetworkError, PrivilegeError, ProtocolError, UsageError
-from nconnect.nkn import messages, websocket
+from nconnect.nkn import messages, tcp
 from nconnect.nkn.client import State
 from nconnect.nkn.config import ClientConfig
 from nconnect.nkn.inbox import Inbox
@@ -276,14 +276,13 @@ async def test_every_websocket_carries_the_mark(
     devnet: Devnet, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = []
-    plain = websocket.marked_socket
+    plain = tcp.marked_socket
 
     def record(family: int, kind: int, protocol: int, mark: int) -> socket.socket:
         marks.append(mark)
         return plain(family, kind, protocol, 0)
 
-    monkeypatch.setattr(websocket, "marked_socket", record)
-    monkeypatch.setattr("nconnect.nkn.rpc.marked_socket", record)
+    monkeypatch.setattr(tcp, "marked_socket", record)
     client = await make_client(devnet, socket_mark=0x4E4B)
     await until_all_ready(client)
     assert set(marks) == {0x4E4B}
@@ -327,14 +326,11 @@ async def test_connect_gives_up_at_once_when_all_are_refused(
         await soon(MultiClient(KeyPair.generate(), "", config).connect())
 
 
-@pytest.mark.parametrize("module", ["rpc", "websocket"])
-async def test_connect_without_the_right_to_mark(
-    devnet: Devnet, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
+async def test_connect_without_the_right_to_mark(devnet: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*arguments: object) -> socket.socket:
         raise PrivilegeError("marking a socket (SO_MARK) needs root or CAP_NET_ADMIN")
 
-    monkeypatch.setattr(f"nconnect.nkn.{module}.marked_socket", forbidden)
+    monkeypatch.setattr(tcp, "marked_socket", forbidden)
     config = ClientConfig(seed_rpc=(devnet.rpc_url,), socket_mark=1)
     with pytest.raises(PrivilegeError):
         await soon(MultiClient(KeyPair.generate(), "", config).connect())

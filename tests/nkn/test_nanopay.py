@@ -32,8 +32,8 @@ async def devnet() -> AsyncIterator[Devnet]:
 
 @pytest.fixture
 async def chain(devnet: Devnet) -> AsyncIterator[Chain]:
-    async with RPCClient([devnet.rpc_url]) as rpc:
-        yield Chain(rpc)
+    rpc = RPCClient([devnet.rpc_url])
+    yield Chain(rpc)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from nconnect.errors import ConfigError, DecodeError, NetworkError, PrivilegeError, RPCError
-from nconnect.nkn import rpc, websocket
+from nconnect.errors import ConfigError, DecodeError, NetworkError, RPCError
+from nconnect.nkn import rpc, tcp
 from nconnect.nkn.rpc import RPCClient
 
 from .waiting import soon, until
@@ -94,8 +94,8 @@ def closed_port() -> str:
 
 async def test_the_node_of_a_client(seed: Seed) -> None:
     seed.body = answer(NODE)
-    async with RPCClient([seed.url]) as client:
-        node = await client.get_ws_addr("alice." + "ab" * 32)
+    client = RPCClient([seed.url])
+    node = await client.get_ws_addr("alice." + "ab" * 32)
     assert (node.addr, node.rpc_addr) == (NODE["addr"], NODE["rpcAddr"])
     assert (node.public_key.hex(), node.id.hex()) == (NODE["pubkey"], NODE["id"])
     (request,) = seed.requests
@@ -121,28 +121,28 @@ async def test_the_node_of_a_client(seed: Seed) -> None:
 )
 async def test_a_bad_seed_is_passed_over(seed: Seed, second: Seed, status: int, body: bytes) -> None:
     seed.status, seed.body = status, body
-    async with RPCClient([closed_port(), seed.url, second.url]) as client:
-        assert await client.get_version() == "getversion answer"
-        assert await client.get_version() == "getversion answer"
+    client = RPCClient([closed_port(), seed.url, second.url])
+    assert await client.get_version() == "getversion answer"
+    assert await client.get_version() == "getversion answer"
     # The one that answered is asked first the next time.
     assert (len(seed.requests), len(second.requests)) == (1, 2)
 
 
 async def test_what_may_be_large(seed: Seed) -> None:
     subscribers = {f"{number:064x}": "x" * 100 for number in range(1000)}
-    async with RPCClient([seed.url]) as client:
-        seed.body = answer({"subscribers": subscribers})
-        assert await client.call("getsubscribers", {}) == {"subscribers": subscribers}
-        seed.body = answer("x" * rpc.MAX_ANSWER_SIZE)
-        with pytest.raises(NetworkError, match=f"an answer of more than {rpc.MAX_ANSWER_SIZE} bytes"):
-            await client.call("getsubscribers", {})
+    client = RPCClient([seed.url])
+    seed.body = answer({"subscribers": subscribers})
+    assert await client.call("getsubscribers", {}) == {"subscribers": subscribers}
+    seed.body = answer("x" * rpc.MAX_ANSWER_SIZE)
+    with pytest.raises(NetworkError, match=f"an answer of more than {rpc.MAX_ANSWER_SIZE} bytes"):
+        await client.call("getsubscribers", {})
 
 
 async def test_an_error_about_the_question_is_final(seed: Seed, second: Seed) -> None:
     seed.body = failure(-42002, "INVALID PARAMS")
-    async with RPCClient([seed.url, second.url]) as client:
-        with pytest.raises(RPCError, match="-42002: INVALID PARAMS") as caught:
-            await client.get_version()
+    client = RPCClient([seed.url, second.url])
+    with pytest.raises(RPCError, match="-42002: INVALID PARAMS") as caught:
+        await client.get_version()
     assert caught.value.code == -42002
     assert second.requests == []
 
@@ -150,9 +150,9 @@ async def test_an_error_about_the_question_is_final(seed: Seed, second: Seed) ->
 async def test_when_no_seed_answers_each_is_named(seed: Seed) -> None:
     seed.status = 503
     down = closed_port()
-    async with RPCClient([down, seed.url, "http://name.invalid:30003"], timeout=5) as client:
-        with pytest.raises(NetworkError) as caught:
-            await client.get_version()
+    client = RPCClient([down, seed.url, "http://name.invalid:30003"], timeout=5)
+    with pytest.raises(NetworkError) as caught:
+        await client.get_version()
     text = str(caught.value)
     assert f"{down}: connection refused by {down.removeprefix('http://')}" in text
     assert f"{seed.url}: HTTP status 503" in text
@@ -163,9 +163,9 @@ async def test_when_no_seed_answers_each_is_named(seed: Seed) -> None:
 async def test_a_seed_that_hangs_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        async with RPCClient([url], timeout=0.05) as client:
-            with pytest.raises(NetworkError, match="no answer in time"):
-                await client.get_version()
+        client = RPCClient([url], timeout=0.05)
+        with pytest.raises(NetworkError, match="no answer in time"):
+            await client.get_version()
 
 
 @pytest.mark.parametrize(
@@ -182,32 +182,32 @@ def test_a_seed_is_needed() -> None:
 
 
 async def test_the_other_methods(seed: Seed) -> None:
-    async with RPCClient([seed.url]) as client:
-        seed.body = answer({"syncState": "PERSIST_FINISHED"})
-        assert (await client.get_node_state())["syncState"] == "PERSIST_FINISHED"
-        seed.body = answer(NODE)
-        assert (await client.get_wss_addr("alice." + "ab" * 32)).addr == NODE["addr"]
+    client = RPCClient([seed.url])
+    seed.body = answer({"syncState": "PERSIST_FINISHED"})
+    assert (await client.get_node_state())["syncState"] == "PERSIST_FINISHED"
+    seed.body = answer(NODE)
+    assert (await client.get_wss_addr("alice." + "ab" * 32)).addr == NODE["addr"]
     assert seed.requests[-1]["method"] == "getwssaddr"
 
 
 @pytest.mark.parametrize("result", [None, 5, "x", [], {}, {"addr": 1}, {"addr": "a:1", "pubkey": "zz"}])
 async def test_an_answer_of_the_wrong_kind(seed: Seed, result: object) -> None:
     seed.body = answer(result)
-    async with RPCClient([seed.url]) as client:
-        with pytest.raises(DecodeError):
-            await client.get_ws_addr("a")
+    client = RPCClient([seed.url])
+    with pytest.raises(DecodeError):
+        await client.get_ws_addr("a")
 
 
 async def test_an_error_says_why(seed: Seed) -> None:
     error = {"code": -45021, "message": "can not append tx to txpool", "data": "nonce is too low"}
     seed.body = json.dumps({"error": error}).encode()
-    async with RPCClient([seed.url]) as client:
-        with pytest.raises(RPCError, match="-45021: can not append tx to txpool: nonce is too low"):
-            await client.get_version()
-        error["data"] = "x" * 50_000
-        seed.body = json.dumps({"error": error}).encode()
-        with pytest.raises(RPCError) as caught:
-            await client.get_version()
+    client = RPCClient([seed.url])
+    with pytest.raises(RPCError, match="-45021: can not append tx to txpool: nonce is too low"):
+        await client.get_version()
+    error["data"] = "x" * 50_000
+    seed.body = json.dumps({"error": error}).encode()
+    with pytest.raises(RPCError) as caught:
+        await client.get_version()
     assert len(str(caught.value)) < 1000
 
 
@@ -219,8 +219,8 @@ async def test_of_several_at_once_the_first_answer_counts(seed: Seed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         for concurrency in (2, 0):
-            async with RPCClient([url, seed.url], concurrency=concurrency) as client:
-                assert await soon(client.get_version()) == "quick"
+            client = RPCClient([url, seed.url], concurrency=concurrency)
+            assert await soon(client.get_version()) == "quick"
 
 
 async def test_no_more_than_so_many_are_asked_at_once(
@@ -230,12 +230,12 @@ async def test_no_more_than_so_many_are_asked_at_once(
     gate = asyncio.Event()
     for seed in seeds:
         seed.gate, seed.status = gate, 503
-    async with RPCClient([seed.url for seed in seeds], concurrency=3) as client:
-        asking = asyncio.create_task(client.get_version())
-        await until(lambda: sum(len(seed.requests) for seed in seeds) == 3)
-        seeds[4].status = 200
-        gate.set()
-        assert await soon(asking) == "getversion answer"
+    client = RPCClient([seed.url for seed in seeds], concurrency=3)
+    asking = asyncio.create_task(client.get_version())
+    await until(lambda: sum(len(seed.requests) for seed in seeds) == 3)
+    seeds[4].status = 200
+    gate.set()
+    assert await soon(asking) == "getversion answer"
     assert [len(seed.requests) for seed in seeds] == [1, 1, 1, 1, 1]
 
 
@@ -243,34 +243,34 @@ async def test_an_error_that_all_would_answer_ends_the_others(seed: Seed) -> Non
     seed.body = failure(-42002, "INVALID PARAMS")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        async with RPCClient([url, seed.url], concurrency=2) as client:
-            with pytest.raises(RPCError, match="INVALID PARAMS"):
-                await soon(client.get_version())
+        client = RPCClient([url, seed.url], concurrency=2)
+        with pytest.raises(RPCError, match="INVALID PARAMS"):
+            await soon(client.get_version())
 
 
 async def test_all_are_asked_again(seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "RETRY_MIN", 0.01)
     seed.status, seed.heals_after = 503, 3
-    async with RPCClient([seed.url], retries=1) as client:
-        with pytest.raises(NetworkError, match="HTTP status 503") as caught:
-            await client.get_version()
-        assert str(caught.value).count("HTTP status") == 1
+    client = RPCClient([seed.url], retries=1)
+    with pytest.raises(NetworkError, match="HTTP status 503") as caught:
+        await client.get_version()
+    assert str(caught.value).count("HTTP status") == 1
     assert len(seed.requests) == 2
-    async with RPCClient([seed.url], retries=5) as client:
-        assert await client.get_version() == "getversion answer"
+    client = RPCClient([seed.url], retries=5)
+    assert await client.get_version() == "getversion answer"
     assert len(seed.requests) == 4
 
 
 async def test_a_call_that_is_cancelled_leaves_nothing_behind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        async with RPCClient([url], retries=3) as client:
-            before = asyncio.all_tasks()
-            asking = asyncio.create_task(client.get_version())
-            await until(lambda: len(asyncio.all_tasks() - before) == 2)
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-            assert asyncio.all_tasks() == before
+        client = RPCClient([url], retries=3)
+        before = asyncio.all_tasks()
+        asking = asyncio.create_task(client.get_version())
+        await until(lambda: len(asyncio.all_tasks() - before) == 2)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert asyncio.all_tasks() == before
 
 
 @pytest.mark.parametrize("options", [{"concurrency": -1}, {"retries": -1}])
@@ -284,23 +284,13 @@ def test_neither_can_be_negative(options: dict[str, int]) -> None:
 
 async def test_every_socket_carries_the_mark(seed: Seed, monkeypatch: pytest.MonkeyPatch) -> None:
     marks = []
+    plain = tcp.marked_socket
 
     def record(family: int, kind: int, protocol: int, mark: int) -> socket.socket:
         marks.append(mark)
-        return websocket.marked_socket(family, kind, protocol, 0)
+        return plain(family, kind, protocol, 0)
 
-    monkeypatch.setattr(rpc, "marked_socket", record)
-    async with RPCClient([seed.url], socket_mark=0x4E4B) as client:
-        await client.get_version()
+    monkeypatch.setattr(tcp, "marked_socket", record)
+    client = RPCClient([seed.url], socket_mark=0x4E4B)
+    await client.get_version()
     assert marks == [0x4E4B]
-
-
-def test_marking_needs_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Forbidden(socket.socket):
-        def setsockopt(self, *arguments: Any) -> None:
-            raise PermissionError
-
-    monkeypatch.setattr(socket, "socket", Forbidden)
-    with pytest.raises(PrivilegeError, match="CAP_NET_ADMIN"):
-        websocket.marked_socket(socket.AF_INET, socket.SOCK_STREAM, 0, 1)
-    websocket.marked_socket(socket.AF_INET, socket.SOCK_STREAM, 0, 0).close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.benchmarks import goals, suite, tunnel
+from scripts.benchmarks import echo, goals, suite, tunnel
 from scripts.figures import Report
 
 
@@ -21,7 +21,7 @@ def test_bounds_of_ratios_and_of_values() -> None:
         report.add(tunnel.NAME, what, value, "Mbit/s", compare=True)
     report.add(tunnel.NAME, tunnel.FIRST_PING, 0.9, "s")
     report.add(tunnel.NAME, tunnel.UP_MEMORY, 100.1, "MB")
-    report.add(tunnel.NAME, tunnel.ECHO_DIFFERENCE, None, "ms")
+    report.add(tunnel.NAME, echo.DIFFERENCE, None, "ms")
     found = verdicts(report)
     assert found["one TCP stream up, against wireguard-go"] == "ok"
     assert found["one TCP stream down, against wireguard-go"] == "not ok"

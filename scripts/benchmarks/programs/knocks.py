@@ -94,9 +94,9 @@ async def strangers(seed_rpc: str, target: str, keys: int) -> Iterator[tuple[Str
     """Everybody with a knock, in turn, for ever."""
     peer, packet = Address.parse(target).public_key, handshake()
     made = []
-    async with RPCClient((seed_rpc,)) as rpc:
-        everybody = [Stranger() for _ in range(keys)]
-        signers = [await stranger.join(rpc) for stranger in everybody]
+    rpc = RPCClient((seed_rpc,))
+    everybody = [Stranger() for _ in range(keys)]
+    signers = [await stranger.join(rpc) for stranger in everybody]
     for number in range(MADE):
         stranger, signer = everybody[number % keys], signers[number % keys]
         # To the provider's four sub-clients in turn.
@@ -131,8 +131,8 @@ async def main(seed_rpc: str, address: str, rate: float, keys: int) -> None:
     target = address
     if address == NOBODY:
         nobody = Stranger()
-        async with RPCClient((seed_rpc,)) as rpc:
-            await nobody.join(rpc)
+        rpc = RPCClient((seed_rpc,))
+        await nobody.join(rpc)
         target = nobody.address
     knocks = await strangers(seed_rpc, target, keys)
     patient = [] if address == NOBODY else [knock_patiently(seed_rpc, target) for _ in range(PATIENT)]
