@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -88,6 +87,8 @@ def start(log: Path, invite: str = "") -> int:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise HostError(f"cannot write {log}: {error.strerror}") from error
+    import subprocess  # here, as few commands go to the background and none shall wait for it
+
     read_end, write_end = os.pipe()
     # Detached already: the child must run in the foreground of its own session.
     arguments = [argument for argument in sys.argv[1:] if argument not in ("-d", "--detach")]

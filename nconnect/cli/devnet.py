@@ -49,8 +49,7 @@ def command(
     verify: Annotated[bool, typer.Option("--verify", help="Verify the signature of every message.")] = False,
 ) -> None:
     """Run an NKN network in this process; official SDKs can join it too."""
-    import uvloop
-
+    from nconnect.cli import event_loop
     from nconnect.devnet import DevnetConfig, Shape
     from nconnect.devnet.config import parse_node_shape, parse_place
 
@@ -70,8 +69,7 @@ def command(
         seed=seed,
         verify_signatures=verify,
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(config))
+    event_loop.run(_run(config))
 
 
 async def _run(config: object) -> None:

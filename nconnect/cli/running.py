@@ -8,9 +8,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, Never, Protocol, runtime_checkable
 
-import uvloop
-
-from nconnect.cli import background, notify
+from nconnect.cli import background, event_loop, notify
 from nconnect.config import Places
 from nconnect.errors import HostError
 from nconnect.host.state import cleanup
@@ -46,8 +44,7 @@ def run(places: Places, name: str, make: Callable[[], Service], exit_code: Calla
 
     Returns 0, or raises what ended the service. `exit_code` is what a waiting parent then returns.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(places, name, make, exit_code))
+    return event_loop.run(_run(places, name, make, exit_code))
 
 
 async def _run(
