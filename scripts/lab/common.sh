@@ -97,7 +97,7 @@ table inet lab {
         iifname != "$link" accept
         ct state established,related accept
         udp sport 67 udp dport 68 accept
-        meta l4proto ipv6-icmp accept
+        meta l4proto 58 accept # ICMPv6; small systems have no /etc/protocols
         ip saddr $host tcp dport 22 accept
         drop
     }
