@@ -1,4 +1,4 @@
-"""The kernel's connection tracking: which connections an address has begun, and how to forget them.
+"""The kernel's connection tracking: which connections an address has begun, and how to change them.
 
 Sources: linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_tcp.h; net/netfilter/nf_conntrack_netlink.c.
 """
@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -33,13 +33,14 @@ from nconnect.host.privileges import host_error
 Address = IPv4Address | IPv6Address
 
 NFNL_SUBSYS_CTNETLINK = 1
-IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
+IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = range(3)
 CTA_TUPLE_ORIG, CTA_PROTOINFO, CTA_FILTER = 1, 4, 25
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_SOURCE, CTA_IP_DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 CTA_PROTOINFO_TCP = 1
-CTA_PROTOINFO_TCP_STATE = 1
+CTA_PROTOINFO_TCP_STATE, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY = 1, 4, 5
+IP_CT_TCP_FLAG_BE_LIBERAL = 0x08
 CTA_FILTER_ORIG_FLAGS = 1
 CTA_FILTER_FLAG_IP_SRC = 1
 
@@ -49,6 +50,8 @@ PROTOCOL_TCP = 6
 LIVE_STATES = range(2, 7)
 
 FLAGS = struct.Struct("=I")
+# struct nf_ct_tcp_flags: flags, mask.
+BE_LIBERAL = bytes([IP_CT_TCP_FLAG_BE_LIBERAL] * 2)
 PORT = struct.Struct("!H")
 ANSWER_TIMEOUT = 5.0
 """Seconds for the kernel to say more; it takes milliseconds for a million connections."""
@@ -76,10 +79,12 @@ def connections_of(addresses: Iterable[Address]) -> list[Connection]:
     Raises:
         HostError, PrivilegeError: the kernel does not tell.
     """
+    wanted = frozenset(addresses)
     found = list[Connection]()
     with _open() as sock:
-        for address in addresses:
-            found += (one for one in _dump(sock, address) if one.source == address)
+        for version in NFPROTO:
+            if of_version := [address for address in wanted if address.version == version]:
+                found += (one for one in _dump(sock, version, of_version) if one.source in wanted)
     return found
 
 
@@ -89,10 +94,33 @@ def forget(connections: Iterable[Connection]) -> None:
     Raises:
         HostError, PrivilegeError: it does not.
     """
+    _change(IPCTNL_MSG_CT_DELETE, connections)
+
+
+def trust_numbers(connections: Iterable[Connection]) -> None:
+    """Have the kernel take packets of these for theirs whatever their sequence numbers.
+
+    What it did not see of a TCP connection, because nobody asked it to track for a while, it holds against it
+    when it goes on: what answers a packet that it missed is invalid to it, for ever (nf_conntrack_core.c,
+    nf_ct_tcp_fixup; nf_conntrack_proto_tcp.c, tcp_in_window). Connections that it finds in the middle it
+    trusts like this by itself. One that is gone is no error.
+
+    Raises:
+        HostError, PrivilegeError: it does not.
+    """
+    flags = b"".join(
+        attribute(kind, BE_LIBERAL)
+        for kind in (CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY)
+    )
+    info = nested(CTA_PROTOINFO, nested(CTA_PROTOINFO_TCP, flags))
+    _change(IPCTNL_MSG_CT_NEW, (one for one in connections if one.protocol == PROTOCOL_TCP), info)
+
+
+def _change(kind: int, connections: Iterable[Connection], more: bytes = b"") -> None:
     with _open() as sock:
         for one in connections:
-            body = nested(CTA_TUPLE_ORIG, one.key)
-            _request(sock, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, one.source.version, body)
+            body = nested(CTA_TUPLE_ORIG, one.key) + more
+            _request(sock, kind, NLM_F_ACK, one.source.version, body)
             for _ in _answers(sock, ignore=errno.ENOENT):
                 pass
 
@@ -106,20 +134,20 @@ def _open() -> socket.socket:
     return sock
 
 
-def _dump(sock: socket.socket, address: Address) -> Iterator[Connection]:
-    """Those of this address, and maybe others."""
+def _dump(sock: socket.socket, version: int, addresses: Sequence[Address]) -> Iterator[Connection]:
+    """Those of these addresses, which are all of this version, and maybe others."""
+    only = addresses[0].packed if len(addresses) == 1 else b""
     body = b""
     # Of IPv6 addresses the kernel finds all but the one it is asked for (ctnetlink_filter_match_tuple), and
     # kernels before 5.8 do not filter.
-    if address.version == 4:
-        source = attribute(CTA_IP_SOURCE[address.version], address.packed)
-        body = nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_IP, source))
+    if only and version == 4:
+        body = nested(CTA_TUPLE_ORIG, nested(CTA_TUPLE_IP, attribute(CTA_IP_SOURCE[version], only)))
         body += nested(CTA_FILTER, attribute(CTA_FILTER_ORIG_FLAGS, FLAGS.pack(CTA_FILTER_FLAG_IP_SRC)))
-    _request(sock, IPCTNL_MSG_CT_GET, NLM_F_DUMP, address.version, body)
+    _request(sock, IPCTNL_MSG_CT_GET, NLM_F_DUMP, version, body)
     for message in _answers(sock):
-        if address.packed not in message:
+        if only not in message:
             continue
-        connection = _connection(message[FAMILY.size :], address.version)
+        connection = _connection(message[FAMILY.size :], version)
         if connection is not None:
             yield connection
 

@@ -12,12 +12,13 @@ and the rules that send packets there last.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from nconnect.errors import HostError
-from nconnect.host import nft, sysctl
+from nconnect.host import conntrack, nft, sysctl
 from nconnect.host.changes import (
     AnyChange,
     SysctlSet,
@@ -32,6 +33,8 @@ from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
 from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
 from nconnect.host.users import Users
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DesiredState", "HostManager", "Route", "RouteKind", "Rule", "cleanup"]
 
@@ -50,6 +53,8 @@ class HostManager:
         self._journaled: dict[object, AnyChange] = {}
         self._nft: nft.NftTable | None = None
         self._users = Users()
+        self._addresses: tuple[Address, ...] = ()
+        """Of the link, as last applied."""
         self._directory = journal_path.parent
         with directory_lock(self._directory):
             self._journal = Journal.lock(journal_path)
@@ -72,6 +77,7 @@ class HostManager:
             replaced = [change for change in new if change.key in self._journaled]
             self._journal.append(new)
             self._journaled.update((change.key, change) for change in new)
+            self._addresses = tuple(interface.ip for interface in desired.addresses)
             self._set_table(desired.nft)
             for change in new:
                 change.make(netlink)
@@ -98,7 +104,7 @@ class HostManager:
             nft.run(change.commands(self._nft.name))
         except HostError:
             # Somebody changed our table, or flushed it. Who is revoked must be out all the same.
-            nft.replace_table(self._nft, users.commands(self._nft.name))
+            self._put_table(self._nft, users)
         self._users = users
 
     def refresh(self) -> list[str]:
@@ -111,7 +117,7 @@ class HostManager:
         lines, restored = list[str](), list[AnyChange]()
         with directory_lock(self._directory), Netlink() as netlink:
             if self._nft is not None and (harm := nft.harm_done_to(self._nft)):
-                self._restore_table(self._nft)
+                self._put_table(self._nft, self._users)
                 lines.append(f"somebody {harm}; it is in place again")
             for change in tuple(self._made.values()):
                 try:
@@ -179,11 +185,18 @@ class HostManager:
 
     def _set_table(self, table: nft.NftTable | None) -> None:
         if table is not None and table != self._nft:
-            self._restore_table(table)
+            self._put_table(table, self._users)
             self._nft = table
 
-    def _restore_table(self, table: nft.NftTable) -> None:
-        nft.replace_table(table, self._users.commands(table.name))
+    def _put_table(self, table: nft.NftTable, users: Users) -> None:
+        nft.replace_table(table, users.commands(table.name))
+        # The table's rules ask of which connection a packet is, and without a table that asks the kernel may
+        # not have followed those that there are.
+        try:
+            ours = conntrack.connections_of([*self._addresses, *users.addresses])
+            conntrack.trust_numbers(one for one in ours if one.live)
+        except HostError as error:
+            logger.debug("connections from before the table may stand still: %s", error)
 
     def _drop(self, stale: list[AnyChange]) -> None:
         report = revert_all(stale, self._journal.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from nconnect.host import userchains
@@ -40,6 +40,11 @@ class Users:
         self._by_address: dict[Address, UserRules] = {}
         self._grants = Counter[Targets]()
         """How many users have each."""
+
+    @property
+    def addresses(self) -> Collection[Address]:
+        """All leased addresses."""
+        return self._by_address.keys()
 
     def commands(self, table: str) -> list[Command]:
         """What makes them all, in a table that has none."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from scapy.layers.inet import IP, TCP
 
-from nconnect.host.conntrack import Address, Connection, connections_of, forget
+from nconnect.host.conntrack import Address, Connection, connections_of, forget, trust_numbers
 
 from .namespaces import Netns, sh
 
@@ -102,3 +104,53 @@ def test_more_connections_than_one_answer_holds() -> None:
         for _ in range(300):
             stack.enter_context(connected("::1"))
         assert len({one.key for one in begun_by("::1")}) == 300
+
+
+# --- what the kernel did not see ---
+
+ETH_P_IP = 0x0800
+CHUNK = 64 << 10
+UNSEEN_CHUNKS = 32
+"""More than the window of a connection that has just begun."""
+
+
+def is_tracked() -> bool:
+    """Whether the kernel follows what begins now."""
+    with connected("127.0.0.1") as (client, _):
+        return client.getsockname()[1] in [one.source_port for one in begun_by("127.0.0.1")]
+
+
+def sent_by(client: socket.socket) -> bytes:
+    """An IP packet with a byte that the client sends."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP)) as sniffer:
+        sniffer.bind(("lo", ETH_P_IP))
+        client.send(b"x")
+        while True:
+            packet = IP(sniffer.recv(CHUNK))
+            if packet[TCP].sport == client.getsockname()[1] and packet[TCP].payload:
+                # Left to the network card, which there is none.
+                del packet[TCP].chksum
+                return bytes(packet)
+
+
+def test_who_was_not_watched_may_go_on() -> None:
+    """The first packet that the kernel sees is an old one once more, and it goes by the numbers of that."""
+    with connected("127.0.0.1") as (client, server):
+        old = sent_by(client)
+        assert server.recv(1) == b"x"
+        sh("nft delete table inet test")
+        while is_tracked():
+            time.sleep(0.01)  # the kernel takes its time
+        for _ in range(UNSEEN_CHUNKS):
+            client.sendall(bytes(CHUNK))
+            assert len(server.recv(CHUNK, socket.MSG_WAITALL)) == CHUNK
+        sh(TRACK)
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.sendto(old, ("127.0.0.1", 0))
+        client.sendall(b"y")
+        server.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            server.recv(1)
+        trust_numbers(begun_by("127.0.0.1"))
+        server.settimeout(10)
+        assert server.recv(1) == b"y"
