@@ -93,7 +93,7 @@ class Scheduler:
 
     def tails_to_probe(self, now: float) -> list[Path]:
         """Paths on which an ACK is late."""
-        return [path for path in self._paths if path.tail_time() <= now]
+        return [path for path in self._paths if path.in_flight and path.tail_time() <= now]
 
     def suspects_to_probe(self, now: float) -> list[Path]:
         """Ready paths that are to be tried again with a copy, while others carry the data."""

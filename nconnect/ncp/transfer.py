@@ -345,9 +345,10 @@ class Transfer:
         loss = ack = tail = NEVER
         ready = suspect = False
         for path in self._paths.values():
-            loss = min(loss, path.loss_time())
+            if path.in_flight:
+                loss = min(loss, path.loss_time())
+                tail = min(tail, path.tail_time())
             ack = min(ack, path.acks.deadline)
-            tail = min(tail, path.tail_time())
             ready = ready or path.ready
             suspect = suspect or path.suspect
         outstanding = bool(self._send.outstanding)
