@@ -24,7 +24,7 @@ from nconnect.errors import NconnectError
 from scripts.lab.depth import Machine
 from scripts.lab.systemd import SHELL, SystemdDepth
 
-UP_SECONDS = 1800.0
+UP_SECONDS = 3600.0
 BOOT_SECONDS = 300.0
 POLL_SECONDS = 1.0
 PREFIX = "nconnect-lab-"
