@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from nconnect.errors import HostError
+from nconnect.errors import HostError, PrivilegeError
 from nconnect.host import conntrack, nft, sysctl
 from nconnect.host.changes import (
     AnyChange,
@@ -195,7 +195,7 @@ class HostManager:
         try:
             ours = conntrack.connections_of([*self._addresses, *users.addresses])
             conntrack.trust_numbers(one for one in ours if one.live)
-        except HostError as error:
+        except (HostError, PrivilegeError) as error:
             logger.debug("connections from before the table may stand still: %s", error)
 
     def _drop(self, stale: list[AnyChange]) -> None:
