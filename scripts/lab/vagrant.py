@@ -25,8 +25,10 @@ from scripts.lab.depth import Machine
 from scripts.lab.systemd import SHELL, SystemdDepth
 
 UP_SECONDS = 3600.0
-BOOT_SECONDS = 300.0
+BOOT_SECONDS = 600.0
 POLL_SECONDS = 1.0
+# A connection to a machine that is just going down hangs.
+PROBE_SECONDS = 3.0
 PREFIX = "nconnect-lab-"
 """Of libvirt's names of the machines, as the Vagrantfile says."""
 # A connection that stays open for the next command, and no questions.
@@ -92,16 +94,16 @@ class Vagrant(SystemdDepth):
             await execute(["virsh", "--connect", "qemu:///system", verb, f"{PREFIX}{machine}"], seconds=60)
         await self._booted(machine, before)
 
-    async def _boot_id(self, machine: Machine) -> str:
+    async def _boot_id(self, machine: Machine, seconds: float = 30.0) -> str:
         """Another one after each boot; empty if the machine does not answer."""
-        read = await self.run(machine, "cat /proc/sys/kernel/random/boot_id", seconds=3, check=False)
+        read = await self.run(machine, "cat /proc/sys/kernel/random/boot_id", seconds=seconds, check=False)
         return read.stdout
 
     async def _booted(self, machine: Machine, before: str) -> None:
         async with asyncio.timeout(BOOT_SECONDS):
             while True:
                 try:
-                    if (await self._boot_id(machine)) not in ("", before):
+                    if (await self._boot_id(machine, PROBE_SECONDS)) not in ("", before):
                         return
                 except NconnectError:
                     # It hung on a connection to the machine that was.
