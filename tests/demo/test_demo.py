@@ -22,7 +22,7 @@ from nconnect.errors import NconnectError, UsageError
 pytestmark = pytest.mark.netns
 
 # A demo takes 6 s; with a language model 15 s, most of it at work on tokens.
-DEMO_SECONDS = 120.0
+DEMO_SECONDS = 240.0
 
 
 def assert_removed(shown: str) -> None:
