@@ -45,7 +45,6 @@ CTA_FILTER_ORIG_FLAGS = 1
 CTA_FILTER_FLAG_IP_SRC = 1
 
 NFPROTO = {4: 2, 6: 10}
-PROTOCOL_TCP = 6
 # enum tcp_conntrack, from SYN_RECV to LAST_ACK: both ends know of the connection, and one still has it.
 LIVE_STATES = range(2, 7)
 
@@ -98,7 +97,7 @@ def forget(connections: Iterable[Connection]) -> None:
 
 
 def trust_numbers(connections: Iterable[Connection]) -> None:
-    """Have the kernel take packets of these for theirs whatever their sequence numbers.
+    """Have the kernel take packets of the live ones of these for theirs whatever their sequence numbers.
 
     What it did not see of a TCP connection, because nobody asked it to track for a while, it holds against it
     when it goes on: what answers a packet that it missed is invalid to it, for ever (nf_conntrack_core.c,
@@ -113,7 +112,7 @@ def trust_numbers(connections: Iterable[Connection]) -> None:
         for kind in (CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY)
     )
     info = nested(CTA_PROTOINFO, nested(CTA_PROTOINFO_TCP, flags))
-    _change(IPCTNL_MSG_CT_NEW, (one for one in connections if one.protocol == PROTOCOL_TCP), info)
+    _change(IPCTNL_MSG_CT_NEW, (one for one in connections if one.live), info)
 
 
 def _change(kind: int, connections: Iterable[Connection], more: bytes = b"") -> None:

@@ -193,8 +193,7 @@ class HostManager:
         # The table's rules ask of which connection a packet is, and without a table that asks the kernel may
         # not have followed those that there are.
         try:
-            ours = conntrack.connections_of([*self._addresses, *users.addresses])
-            conntrack.trust_numbers(one for one in ours if one.live)
+            conntrack.trust_numbers(conntrack.connections_of([*self._addresses, *users.addresses]))
         except (HostError, PrivilegeError) as error:
             logger.debug("connections from before the table may stand still: %s", error)
 

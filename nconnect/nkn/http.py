@@ -22,15 +22,21 @@ MAX_HEAD_SIZE = 16 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+def endpoint(url: str) -> tuple[str, int]:
+    """Host and port of an HTTP URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+
+
 async def post(url: str, body: bytes, *, content_type: str, limit: int, mark: int = 0) -> bytes:
     """The body of the answer, of at most `limit` bytes. `mark`: of the socket (SO_MARK).
 
     DecodeError: no answer in HTTP, another status than 200, or a longer one. OSError: no connection.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    host, port = endpoint(url)
     reader, writer = await asyncio.open_connection(
-        sock=await connect_tcp(host, parts.port or DEFAULT_PORTS[parts.scheme], mark),
+        sock=await connect_tcp(host, port, mark),
         ssl=_trusting_the_system() if parts.scheme == "https" else None,
         server_hostname=host if parts.scheme == "https" else None,
     )

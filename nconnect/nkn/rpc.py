@@ -9,13 +9,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from nconnect.errors import ConfigError, DecodeError, NetworkError, RPCError
 from nconnect.nkn.config import ClientConfig, check_url
-from nconnect.nkn.http import DEFAULT_PORTS, post
+from nconnect.nkn.http import endpoint, post
 from nconnect.nkn.messages import ErrorCode, NodeInfo
 from nconnect.nkn.tcp import connect_failure
 
@@ -220,6 +219,5 @@ def _reason(error: BaseException, seed: str) -> str:
     if isinstance(error, UnicodeError):
         return "the name does not resolve"
     if isinstance(error, OSError):
-        parts = urlsplit(seed)
-        return connect_failure(error, parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
+        return connect_failure(error, *endpoint(seed))
     return str(error)

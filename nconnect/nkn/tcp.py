@@ -36,7 +36,7 @@ def marked_socket(family: int, kind: int, protocol: int, mark: int) -> socket.so
 
 
 async def connect_tcp(host: str, port: int, mark: int) -> socket.socket:
-    """Connect to the first address of ``host`` that answers; OSError of the last one if none does."""
+    """Connect to the first address of ``host`` that answers; OSError if none does."""
     forbidden: list[PrivilegeError] = []
 
     def make(address: AddrInfoType) -> socket.socket:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.host.conntrack import PROTOCOL_TCP, Connection
+from nconnect.host.conntrack import Connection
 from nconnect.packet import ip, tcp
+from nconnect.packet.virtio import PROTOCOL_TCP
 from nconnect.tunnel import absence, control, farewell
 from nconnect.tunnel.gateway import HELD_FILE
 
