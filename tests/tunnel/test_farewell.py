@@ -137,12 +137,15 @@ async def test_who_comes_back_in_the_middle_keeps_what_is_left(
 
 
 async def test_after_a_restart_the_rest_of_the_time_is_held(
-    make_provider: MakeProvider, make_client: MakeClient, tmp_path: Path
+    make_provider: MakeProvider, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with make_provider(lease_seconds=LEASE) as provider:
+    # Neither the lease nor the attempts may be over before the test has looked.
+    monkeypatch.setattr(farewell, "ATTEMPT_SECONDS", 60.0)
+    lease = 5 * LEASE
+    async with make_provider(lease_seconds=lease) as provider:
         ann = await admitted(await make_client("up", ANN), provider)
         await until(lambda: (tmp_path / HELD_FILE).exists())
-    async with make_provider(lease_seconds=LEASE) as provider:
+    async with make_provider(lease_seconds=lease) as provider:
         provider.host.tracked = [connection(ann.address, 1)]
         probes = await writes(provider, 1)
         (rules,) = provider.host.users.values()
