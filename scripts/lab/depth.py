@@ -32,13 +32,13 @@ class Depth(abc.ABC):
     patience = 1.0
     """How many times slower than this machine's own processes the machines may be."""
     source = "/var/lib/lab-downloads/weights"
-    """The large file at `inference`."""
+    """The large file at `inference`; its directory is served."""
     target = "/var/tmp/weights"
     """What the user makes of it."""
     megabytes = 128
     """Size of the download."""
-    rate = "12M"
-    """What curl limits itself to, in its own notation: the download must outlast what happens in it."""
+    rate = 8_000_000
+    """Bytes/s at most: the download must outlast what happens in it, and it goes on meanwhile."""
 
     @abc.abstractmethod
     async def __aenter__(self) -> None:

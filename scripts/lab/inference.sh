@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The machine `inference`: a model server and large files, on the provider's LAN only.
+# The machine `inference`: a model server and files to download, on the provider's LAN only.
 # shellcheck source=scripts/lab/common.sh
 . "$(dirname "$0")/common.sh"
 address=${1:?usage: inference.sh ADDRESS}
@@ -9,7 +9,6 @@ install_nconnect
 close_management
 service lab-inference $home/bin/python -m nconnect.demo.inference --host "$address" --port 8000
 mkdir -p $downloads
-[ -s $downloads/weights ] || head -c 128M /dev/urandom >$downloads/weights
 service lab-downloads $home/bin/python $lab/downloads.py "$address" 8001 $downloads
 answers "$address" 8000
 answers "$address" 8001

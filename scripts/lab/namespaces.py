@@ -27,7 +27,6 @@ PARTIES = {
     Machine.USER: Party.USER,
 }
 DOWNLOADS = Path(__file__).with_name("downloads.py")
-SOURCE_CHUNK = 1 << 20
 
 
 class Namespaces(Depth):
@@ -61,7 +60,7 @@ class Namespaces(Depth):
         lab = self._lab
         self.source = str(lab.directory / Party.LAN / "downloads" / "weights")
         self.target = str(lab.directory / Party.USER / "weights")
-        self._write_source()
+        Path(self.source).parent.mkdir()
         for name, arguments, ready in (
             ("model", ["-m", "nconnect.demo.inference", "--host", LAN_HOST, "--port", "8000"], "^serving "),
             ("files", [str(DOWNLOADS), LAN_HOST, "8001", str(Path(self.source).parent)], "^serving "),
@@ -74,13 +73,6 @@ class Namespaces(Depth):
         for machine in (Machine.PROVIDER, Machine.USER):
             self._before[machine] = await host_state(lab, PARTIES[machine])
             await self.start(machine)
-
-    def _write_source(self) -> None:
-        path = Path(self.source)
-        path.parent.mkdir()
-        with path.open("wb") as file:
-            for _ in range(self.megabytes):
-                file.write(os.urandom(SOURCE_CHUNK))
 
     async def run(
         self, machine: Machine, script: str, *, seconds: float = 30.0, check: bool = True

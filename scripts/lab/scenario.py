@@ -28,7 +28,7 @@ CONNECT_SECONDS = 60.0
 """For a connection after a boot, times the depth's patience."""
 DOWNLOAD_SECONDS = 300.0
 POLL_SECONDS = 0.2
-PART = 0.12
+PART = 0.1
 """Share of the download that arrives between one misfortune and the next."""
 
 
@@ -110,7 +110,8 @@ class Scenario:
     async def _download(self) -> AsyncIterator[None]:
         """A download that the user goes on with whenever it broke off; at the end it is whole."""
         size = self._depth.megabytes << 20
-        digest = await self._depth.run(Machine.INFERENCE, f"sha256sum < {self._depth.source}", seconds=60)
+        make = f"head -c {size} /dev/urandom >{self._depth.source}; sha256sum <{self._depth.source}"
+        digest = await self._depth.run(Machine.INFERENCE, make, seconds=60)
         await self._depth.run(Machine.USER, f"rm -f {self._depth.target}")
         task = asyncio.create_task(self._fetch())
         try:
@@ -127,11 +128,11 @@ class Scenario:
 
     async def _fetch(self) -> None:
         """curl, until it has all; a reboot of the user ends it like everything else there."""
-        url = f"http://{self._depth.inference}:8001/weights"
+        url = f"http://{self._depth.inference}:8001/weights?rate={self._depth.rate}"
         # 1 byte/s over 4 s: the other side has gone.
         curl = (
-            f"curl -fsS -C - -o {self._depth.target} --limit-rate {self._depth.rate} --connect-timeout 3 "
-            f"--speed-limit 1 --speed-time 4 {url}"
+            f"curl -fsS -C - -o {self._depth.target} --connect-timeout 3 --speed-limit 1 --speed-time 4 "
+            f"'{url}'"
         )
         while True:
             with contextlib.suppress(NconnectError):

@@ -50,7 +50,7 @@ class Vagrant(SystemdDepth):
     title = "four virtual machines, Vagrant with libvirt"
     patience = 5.0
     megabytes = 64
-    rate = "2M"
+    rate = 500_000
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
