@@ -118,7 +118,7 @@ class Session:
     def message_size_hint(self) -> int:
         """How large the next message should be, in bytes: `send_mtu`, or less on slow paths.
 
-        A message of this size takes some 4 ms of the path that is likely to take it, so that what comes next
+        A message of this size takes some 2 ms of the path that is likely to take it, so that what comes next
         waits no longer than that. It changes with each ACK and each message: ask for every message anew. A
         message may be larger, for want of a way to cut what it carries.
 

@@ -39,6 +39,9 @@ SSH_OPTIONS = (
     "ControlPersist=30",
     "-o",
     "ConnectTimeout=5",
+    # Of a machine whose power was cut nobody says goodbye.
+    "-o",
+    "ServerAliveInterval=5",
     "-o",
     "BatchMode=yes",
 )
