@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from nconnect.nkn.messages import MAX_FRAME_SIZE
+from nconnect.nkn.tcp import Cork
 
 if TYPE_CHECKING:
     from nconnect.devnet.node import Node
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_BACKLOG = 16 * 1024 * 1024
 # What waits for all clients of a devnet together.
 MAX_TOTAL_BACKLOG = 256 * 1024 * 1024
+# Of a frame: unmasked, of any size (RFC 6455, 5.2).
+MAX_HEADER = 10
 # Below this a client is not slow, only not yet scheduled, and nothing is counted.
 HIGH_WATER = 1024 * 1024
 
@@ -51,6 +54,7 @@ class Client(WSListener):
         self._node = node
         self._backlog = backlog
         self._transport: WSTransport | None = None
+        self._cork: Cork
         self._is_slow = False
         # Fragments of a message that is not complete yet, and the type of the first.
         self._fragments = bytearray()
@@ -73,6 +77,7 @@ class Client(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
+        self._cork = Cork(transport.underlying_transport.get_extra_info("socket"))
         transport.underlying_transport.set_write_buffer_limits(high=HIGH_WATER)
         self._node.connected(self)
 
@@ -161,11 +166,13 @@ class Client(WSListener):
         if self._is_slow and not self._has_room(len(data)):
             return False
         assert self._transport is not None
+        self._cork.before_write(len(data))
         self._transport.send(kind, data)
         self._queued += len(data)
         return True
 
     def _has_room(self, size: int) -> bool:
+        size += MAX_HEADER
         return not self._is_slow or (
             self.backlog + size <= MAX_BACKLOG and self._backlog.size + size <= MAX_TOTAL_BACKLOG
         )

@@ -183,11 +183,13 @@ class Signer:
     signature is the same price for any size.
     """
 
-    __slots__ = ("_destinations", "_element", "_key", "_source", "block_hash")
+    __slots__ = ("_destinations", "_element", "_key", "_source", "block_hash", "block_hash_field")
 
     def __init__(self, key: KeyPair, src: str, node_public_key: bytes, block_hash: bytes) -> None:
         self._key = key
         self.block_hash = block_hash
+        self.block_hash_field = wire.field(6, len(block_hash)) + block_hash if block_hash else b""
+        """As it stands in an OutboundMessage."""
         self._element = _element(node_public_key)
         self._source = (
             wire.varbytes(block_hash) + wire.varbytes(client_id(src)) + wire.varbytes(key.public_key)
@@ -236,6 +238,9 @@ def verify_receipt(receipt: Receipt, public_key: bytes) -> None:
 # --- encoding ---
 
 _INBOUND_HEAD = b"\x08\x01"  # message_type: INBOUND_MESSAGE
+# What precedes the content of OutboundMessage's nonce, and of a signature.
+_NONCE = b"\x28"
+_SIGNATURE = wire.field(7, SIGNATURE_SIZE)
 
 
 def encode_outbound(
@@ -282,12 +287,16 @@ def encode_session_message(signer: Signer, dest: str, plaintext: bytes, shared_k
     before, box, after = seal_parts(plaintext, shared_key, random[:NONCE_SIZE])
     length = len(before) + len(box) + len(after)
     nonce = int.from_bytes(random[NONCE_SIZE:], "little")
-    head = pb.OutboundMessage(
-        dests=(dest,),
-        nonce=nonce,
-        block_hash=signer.block_hash,
-        signatures=(signer.sign(dest, length, nonce),),
-    ).SerializeToString() + wire.field(8, length)
+    address = dest.encode()
+    head = (
+        wire.field(3, len(address))
+        + address
+        + (_NONCE + wire.varint(nonce) if nonce else b"")
+        + signer.block_hash_field
+        + _SIGNATURE
+        + signer.sign(dest, length, nonce)
+        + wire.field(8, length)
+    )
     return b"".join((wire.field(2, len(head) + length), head, before, box, after))
 
 

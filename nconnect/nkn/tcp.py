@@ -1,7 +1,10 @@
-"""TCP connections to seeds and nodes: outside any tunnel, to that address of a name which answers first."""
+"""TCP connections to seeds and nodes: outside any tunnel, to that address of a name which answers first; and
+how to write to them."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -17,6 +20,8 @@ for it to time out (RFC 8305, 8, Connection Attempt Delay)."""
 # Bytes that the kernel takes beyond what is under way (tcp(7) TCP_NOTSENT_LOWAT). Its send buffer grows to
 # megabytes otherwise, where a full path looks free.
 NOTSENT_LOWAT = 128 * 1024
+# Bytes of a write that is worth waiting for others: larger ones fill segments by themselves.
+SMALL_WRITE = 8 * 1024
 
 
 def marked_socket(family: int, kind: int, protocol: int, mark: int) -> socket.socket:
@@ -58,6 +63,40 @@ async def connect_tcp(host: str, port: int, mark: int) -> socket.socket:
         if forbidden:
             raise forbidden[0] from None
         raise
+
+
+class Cork:
+    """Has the kernel send small writes that are made in one turn of the event loop together.
+
+    Each of them would cost a segment, and the other side a wake-up: on one machine five times what the write
+    itself does. The first of a turn goes out at once, and none waits for longer than the turn lasts (tcp(7)
+    TCP_CORK).
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._writes = 0
+
+    def before_write(self, size: int) -> None:
+        """To be called before each write of ``size`` bytes."""
+        if size > SMALL_WRITE:
+            return
+        self._writes += 1
+        if self._writes == 1:
+            self._loop.call_soon(self._end_turn)
+        elif self._writes == 2:
+            self._set(True)
+
+    def _end_turn(self) -> None:
+        if self._writes > 1:
+            self._set(False)
+        self._writes = 0
+
+    def _set(self, on: bool) -> None:
+        # It may have been closed meanwhile, or have become something else than TCP's.
+        with contextlib.suppress(OSError):
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
 
 def connect_failure(error: OSError, host: str, port: int | None) -> str:

@@ -18,7 +18,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSParse
 
 from nconnect.errors import NetworkError
 from nconnect.nkn.messages import MAX_FRAME_SIZE
-from nconnect.nkn.tcp import connect_failure, connect_tcp
+from nconnect.nkn.tcp import Cork, connect_failure, connect_tcp
 
 logger = logging.getLogger(__name__)
 # picows reports each connection, and what a handler raised by its text alone: `WebSocket` says why one ended.
@@ -90,6 +90,7 @@ class WebSocket(WSListener):
         self._loop = asyncio.get_running_loop()
         self._handler = handler
         self._connection = connection
+        self._cork = Cork(connection)
         self._ping_interval = ping_interval
         self._silence_timeout = silence_timeout
         self._transport: WSTransport
@@ -166,6 +167,7 @@ class WebSocket(WSListener):
         `writable` may be False when this returns: the caller should stop then.
         """
         self.bytes_sent += len(frame)
+        self._cork.before_write(len(frame))
         self._transport.send(WSMsgType.BINARY, frame)
 
     @property

@@ -82,7 +82,8 @@ async def test_user_and_provider_reach_the_devnet_and_not_each_other(lab: Lab) -
 
 async def test_nothing_is_left_after_close() -> None:
     async with Lab.create() as lab:
-        process = lab.start(Party.USER, ["sleep", "60"])
+        process = lab.start(Party.USER, ["sh", "-c", "echo here; exec sleep 60"])
+        await process.wait_for("here", 10)
         assert lab.process_ids(Party.USER) == [process.pid]
         assert len(namespaces(lab.identifier)) == len(Party)
     assert process.returncode == -signal.SIGTERM

@@ -88,9 +88,10 @@ def test_inbound(vectors: dict[str, Any]) -> None:
     assert messages.decode_frame(messages.encode_inbound(SRC, b"")) == Inbound(SRC, b"")
 
 
+@pytest.mark.parametrize("random", [b"\x00", b"\x01", b"\xff"])
 @pytest.mark.parametrize("size", [0, 1000, 65_536, 131_072, 2_100_000])
-def test_the_fast_way_makes_the_same_bytes(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.urandom", bytes)
+def test_the_fast_way_makes_the_same_bytes(size: int, random: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.urandom", random.__mul__)
     plaintext = encode_session_payload(b"12345678", bytes(size))
     shared = ALICE.shared_key(BOB.public_key)
     fast = messages.encode_session_message(signer(), DEST, plaintext, shared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from nconnect.errors import PrivilegeError
 from nconnect.nkn import tcp
 from nconnect.nkn.lookup import LOOKUP
-from nconnect.nkn.tcp import connect_failure, connect_tcp, marked_socket
+from nconnect.nkn.tcp import SMALL_WRITE, Cork, connect_failure, connect_tcp, marked_socket
 
 from .waiting import soon
 
@@ -98,3 +99,77 @@ async def test_of_several_addresses_none_may_be_marked(monkeypatch: pytest.Monke
     monkeypatch.setattr(LOOKUP, "addresses", addresses)
     with pytest.raises(PrivilegeError):
         await soon(connect_tcp("node.example", 9, 1))
+
+
+# --- small writes ---
+
+# struct tcp_info of linux/tcp.h: tcpi_data_segs_out.
+DATA_SEGMENTS_OUT = struct.Struct("=156xI")
+WRITES = 100
+
+
+@pytest.fixture
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection whose small writes the kernel does not hold back by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    with client, other:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.setblocking(False)
+        other.setblocking(False)
+        yield client, other
+
+
+def segments(connection: socket.socket) -> int:
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, DATA_SEGMENTS_OUT.size)
+    (number,) = DATA_SEGMENTS_OUT.unpack(info)
+    return int(number)
+
+
+def write(cork: Cork, connection: socket.socket, size: int) -> None:
+    cork.before_write(size)
+    assert connection.send(bytes(size)) == size
+
+
+async def receive(connection: socket.socket, size: int) -> None:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(10):
+        while size:
+            size -= len(await loop.sock_recv(connection, size))
+
+
+async def test_small_writes_of_one_turn_leave_together(
+    connected: tuple[socket.socket, socket.socket],
+) -> None:
+    sender, receiver = connected
+    cork = Cork(sender)
+    for turn in 1, 2:
+        for _ in range(WRITES):
+            write(cork, sender, 100)
+        await receive(receiver, WRITES * 100)
+        # The first alone, the others in one or, if the turn took the kernel's patience, in some more.
+        assert segments(sender) < turn * WRITES / 4
+
+
+async def test_a_write_alone_leaves_at_once(connected: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = connected
+    write(Cork(sender), sender, 100)
+    assert len(receiver.recv(1000)) == 100
+
+
+async def test_a_large_write_does_not_wait(connected: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = connected
+    cork = Cork(sender)
+    for _ in range(2):
+        write(cork, sender, SMALL_WRITE + 1)
+    assert len(receiver.recv(4 * SMALL_WRITE)) == 2 * (SMALL_WRITE + 1)
+
+
+async def test_who_closed_meanwhile_is_left_alone(connected: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = connected
+    cork = Cork(sender)
+    for _ in range(2):
+        write(cork, sender, 100)
+    sender.close()
+    await receive(receiver, 200)
