@@ -26,7 +26,6 @@ from pathlib import Path
 
 import msgspec
 
-from nconnect.config import Places
 from nconnect.demo import outages
 from nconnect.demo.lab import Lab, Party
 from nconnect.demo.longflow import LongFlow
@@ -34,6 +33,7 @@ from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
 from nconnect.demo.tunnel import connect
 from nconnect.errors import NconnectError
+from nconnect.places import Places
 from nconnect.tunnel import asking
 from scripts.command import INTERRUPTED, end_like_interrupt
 

@@ -10,10 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "nconnect"
 
-SHARED = {"errors", "config", "nconnect"}
+SHARED = {"errors", "config", "places", "nconnect"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
+    "places": set(),
     "ncp": SHARED,
     "packet": SHARED,
     "secure": SHARED,

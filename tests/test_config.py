@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.config import MAIN_NET_SEEDS, MAX_CONFIG_BYTES, load, places
+from nconnect.config import MAIN_NET_SEEDS, MAX_CONFIG_BYTES, load
 from nconnect.errors import ConfigError
+from nconnect.places import places
 
 
 def write(tmp_path: Path, text: str) -> Path:

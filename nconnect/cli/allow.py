@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nconnect.cli.options import Rate, To, split_commas
-from nconnect.config import places
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 
 def command(

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from nconnect.cli import invited, notify
-from nconnect.config import places
 from nconnect.errors import HostError, NconnectError
+from nconnect.places import places
 
 READY_FD = "NCONNECT_READY_FD"
 MAX_LOG_BYTES = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from nconnect.config import places
+from nconnect.places import places
 
 
 def command() -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from nconnect.cli import background
-from nconnect.config import places
 from nconnect.errors import HostError, NotRunningError, UsageError
+from nconnect.places import places
 
 
 def command(

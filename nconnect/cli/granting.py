@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nconnect.config import Places
 from nconnect.errors import ConfigError, UsageError
+from nconnect.places import Places
 
 if TYPE_CHECKING:
     from nconnect.host.grants import Target

@@ -7,7 +7,7 @@ import json
 import typer
 
 from nconnect.cli.options import Json
-from nconnect.config import places
+from nconnect.places import places
 
 
 def command(as_json: Json = False) -> None:

@@ -11,8 +11,8 @@ import typer
 
 from nconnect.cli import background, granting
 from nconnect.cli.options import Json, Rate, To, split_commas
-from nconnect.config import places
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 if TYPE_CHECKING:
     from nconnect.host.grants import Target

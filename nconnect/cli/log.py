@@ -11,10 +11,10 @@ import typer
 
 from nconnect.cli import background, granting
 from nconnect.cli.options import Json
-from nconnect.config import places
+from nconnect.places import places
 
 if TYPE_CHECKING:
-    from nconnect.permission.audit import Entry
+    from nconnect.permission.audit_reader import Entry
 
 FOLLOW_INTERVAL = 0.25
 """Seconds between looks at the files: sooner than a person notices, and next to no work."""
@@ -37,7 +37,8 @@ def command(
     """Show who was admitted, refused, revoked or invited, with what grant, when, and how many bytes went."""
     import msgspec
 
-    from nconnect.permission.audit import DIRECTORY, Reader
+    from nconnect.permission.audit import DIRECTORY
+    from nconnect.permission.audit_reader import Reader
     from nconnect.permission.grants import parse_duration
 
     first = time.time() - parse_duration(since) if since else 0.0

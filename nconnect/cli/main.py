@@ -16,8 +16,8 @@ from nconnect import __version__
 from nconnect.cli import background, owner
 from nconnect.cli.commands import Commands
 from nconnect.cli.words import global_options_first
-from nconnect.config import places
 from nconnect.errors import NconnectError
+from nconnect.places import places
 
 app = typer.Typer(
     name="nconnect",

@@ -11,8 +11,9 @@ from nconnect.cli.options import split_commas
 from nconnect.errors import HostError, UsageError
 
 if TYPE_CHECKING:
-    from nconnect.config import Places, ServeSection
+    from nconnect.config import ServeSection
     from nconnect.names.listening import Sockets
+    from nconnect.places import Places
     from nconnect.tunnel.naming import NamingOptions
     from nconnect.tunnel.offer import Offer
 

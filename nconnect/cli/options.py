@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nconnect.config import Config, load, places, with_seeds
+from nconnect.config import Config, load, with_seeds
 from nconnect.errors import AddressError, UsageError
+from nconnect.places import places
 
 if TYPE_CHECKING:
     from nconnect.tunnel.control import IPNetwork

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 import nconnect
-from nconnect.config import Places
 from nconnect.errors import HostError, PrivilegeError
+from nconnect.places import Places
 
 NEED_ROOT = ("demo", "devnet")
 """Commands without state: they make namespaces, or listen."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nconnect.config import Places
 from nconnect.errors import AlreadyRunningError, NconnectError
+from nconnect.places import Places
 
 if TYPE_CHECKING:
     from nconnect.nkn.addresses import Address

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nconnect.config import places
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 app = typer.Typer(help="The file that says who may reach what.", no_args_is_help=True)
 

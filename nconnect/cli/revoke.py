@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nconnect.config import places
 from nconnect.errors import AddressError, UsageError
+from nconnect.places import places
 
 
 def command(

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, Never, Protocol, runtime_checkable
 
 from nconnect.cli import background, event_loop, notify
-from nconnect.config import Places
 from nconnect.errors import HostError
 from nconnect.host.state import cleanup
+from nconnect.places import Places
 from nconnect.tunnel.instance import Instance
 from nconnect.tunnel.status import Status
 

@@ -8,8 +8,9 @@ import typer
 
 from nconnect.cli import background, naming
 from nconnect.cli.options import Detach, SeedRPC, configuration, parse_network, split_commas
-from nconnect.config import MAX_MTU, MIN_MTU, places
+from nconnect.config import MAX_MTU, MIN_MTU
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 
 def command(

@@ -9,8 +9,8 @@ import typer
 from nconnect.cli import background, invited
 from nconnect.cli.options import Detach, SeedRPC, Wait, configuration, parse_host_port
 from nconnect.cli.peers import check_not_connected
-from nconnect.config import places
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 
 def command(

@@ -9,8 +9,8 @@ import typer
 
 from nconnect.cli import background
 from nconnect.cli.options import Json
-from nconnect.config import places
 from nconnect.errors import NotRunningError
+from nconnect.places import places
 
 if TYPE_CHECKING:
     from nconnect.tunnel.status import NamesStatus, ServeStatus, SocksStatus, Status, TunnelStatus, UpStatus

@@ -9,8 +9,8 @@ import typer
 from nconnect.cli import background
 from nconnect.cli.options import Detach, SeedRPC, configuration, parse_host_port, parse_pattern
 from nconnect.cli.peers import check_address_free
-from nconnect.config import places
 from nconnect.errors import UsageError
+from nconnect.places import places
 
 NKN = "nkn"
 HEX_DIGITS = 64

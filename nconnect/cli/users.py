@@ -10,8 +10,8 @@ import typer
 
 from nconnect.cli import background
 from nconnect.cli.options import Json
-from nconnect.config import Places, places
 from nconnect.errors import NconnectError
+from nconnect.places import Places, places
 
 if TYPE_CHECKING:
     from nconnect.permission.authority import Authority
@@ -169,7 +169,8 @@ def _pending(
 
 def _logged(where: Places, since: float) -> dict[str, PendingEntry]:
     """Whom gateways refused, as the log tells: the running one knows of its own time only."""
-    from nconnect.permission.audit import DIRECTORY, Event, Reader
+    from nconnect.permission.audit import DIRECTORY, Event
+    from nconnect.permission.audit_reader import Reader
 
     found: dict[str, PendingEntry] = {}
     with Reader(where.state / DIRECTORY) as reader:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from nconnect.nkn.messages import MAX_FRAME_SIZE
-from nconnect.nkn.tcp import Cork
 
 if TYPE_CHECKING:
     from nconnect.devnet.node import Node
@@ -54,7 +53,6 @@ class Client(WSListener):
         self._node = node
         self._backlog = backlog
         self._transport: WSTransport | None = None
-        self._cork: Cork
         self._is_slow = False
         # Fragments of a message that is not complete yet, and the type of the first.
         self._fragments = bytearray()
@@ -77,7 +75,6 @@ class Client(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
-        self._cork = Cork(transport.underlying_transport.get_extra_info("socket"))
         transport.underlying_transport.set_write_buffer_limits(high=HIGH_WATER)
         self._node.connected(self)
 
@@ -166,7 +163,6 @@ class Client(WSListener):
         if self._is_slow and not self._has_room(len(data)):
             return False
         assert self._transport is not None
-        self._cork.before_write(len(data))
         self._transport.send(kind, data)
         self._queued += len(data)
         return True

@@ -5,7 +5,9 @@ as often as they like, and shall not push out what is written of users. Each fil
 one beside it. No packet, no secret, and nothing of an invite but its ID.
 
 A line is one `write`, so several processes may append. It is not forced to the disk: a crash of the program
-loses nothing, a power cut perhaps the last seconds.
+loses nothing, a power cut perhaps the last seconds. `audit_reader` has what the fields mean.
+
+It is written by the standard library's JSON, which is loaded already: `allow` need not wait for more.
 """
 
 from __future__ import annotations
@@ -14,18 +16,15 @@ import contextlib
 import enum
 import errno
 import fcntl
-import heapq
+import json
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any
 
-import msgspec
-
-from nconnect.errors import HostError, PrivilegeError
 from nconnect.permission.bucket import Bucket
 from nconnect.permission.decision import Decision
 from nconnect.permission.grants import Grant, format_target
@@ -39,6 +38,9 @@ MAX_FILE_BYTES = 8 << 20
 """A line has some 300 bytes: 28,000 comings and goings, and as many again in the older file."""
 MAX_TEXT = 256
 """Characters of any text in a line; what strangers say is no longer than that."""
+
+FACTS = ("name", "source", "invite", "reason", "addresses", "grant", "seconds", "bytes_in", "bytes_out")
+"""What is written of the facts that `record` is told."""
 
 BURST = 60
 SECONDS_A_LINE = 10.0
@@ -64,52 +66,6 @@ class Event(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-class GrantEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A grant as it was at that moment."""
-
-    targets: tuple[str, ...] = ()
-    """Empty: all that was served."""
-    expires: float | None = None
-    """Unix seconds."""
-    rate: int = 0
-    """Bits a second."""
-    quota: int = 0
-    """Bytes."""
-
-    @classmethod
-    def of(cls, grant: Grant) -> GrantEntry:
-        """The grant in the words of a line."""
-        return cls(tuple(map(format_target, grant.targets)), grant.expires, grant.rate, grant.quota)
-
-
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line: the stable interface of `nconnect log --json`."""
-
-    schema: int
-    time: float
-    """Unix seconds."""
-    event: str
-    key: str = ""
-    """The user's public key in hex."""
-    name: str = ""
-    """What the provider calls the user; of a stranger, what they call themselves."""
-    source: str = ""
-    """Who let them in: the policy file, a command, an invite by its ID."""
-    invite: str = ""
-    """The ID of the invite."""
-    reason: str = ""
-    addresses: tuple[str, ...] = ()
-    """The user's, in the overlay."""
-    grant: GrantEntry | None = None
-    seconds: float | None = None
-    """How long the user was connected."""
-    bytes_in: int | None = None
-    """From the user, as frames of the link."""
-    bytes_out: int | None = None
-    omitted: int = 0
-    """Lines about this user, or about who was refused, that were left out before this one."""
-
-
 @dataclass
 class _Lines:
     """About one user, about nobody, or about all who were refused."""
@@ -133,7 +89,7 @@ class Audit:
         self._lines: OrderedDict[str, _Lines] = OrderedDict()
 
     def record(self, kind: str, key: bytes = b"", **facts: object) -> None:
-        """Append a line, whose fields `facts` are as in `Entry`; a Grant or Decision becomes what it says."""
+        """Append a line, with those `facts` that are `FACTS`; a Grant or Decision becomes what it says."""
         now = self._clock()
         refused = kind == Event.REFUSED
         lines = self._lines_about(REFUSED if refused else key.hex(), now)
@@ -181,17 +137,37 @@ def _open(path: Path) -> int:
 
 
 def _line(now: float, kind: str, key: bytes, omitted: int, facts: dict[str, object]) -> bytes:
-    decision = facts.get("decision")
+    decision = facts.pop("decision", None)
     if isinstance(decision, Decision):
         facts |= {"grant": decision.grant, "source": decision.by}
-    known = {name: _fact(value) for name, value in facts.items() if name in Entry.__struct_fields__}
-    entry = {"schema": SCHEMA, "time": now, "event": kind, "key": key.hex(), "omitted": omitted, **known}
-    return msgspec.json.encode(msgspec.convert(entry, Entry)) + b"\n"
+    known = {name: facts[name] for name in FACTS if name in facts}
+    entry = {
+        "schema": SCHEMA,
+        "time": now,
+        "event": kind,
+        "key": key.hex(),
+        **known,
+        "omitted": omitted or None,
+    }
+    text = json.dumps(_said(entry), ensure_ascii=False, separators=(",", ":"))
+    # What a stranger said may be half of a surrogate pair: JSON has an escape for that, UTF-8 has not.
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _said(facts: Mapping[str, object]) -> dict[str, Any]:
+    """What there is to say, without what is nothing."""
+    return {name: _fact(value) for name, value in facts.items() if value not in (None, "", (), [])}
 
 
 def _fact(value: object) -> object:
     if isinstance(value, Grant):
-        return GrantEntry.of(value)
+        grant = {
+            "targets": tuple(map(format_target, value.targets)),
+            "expires": value.expires,
+            "rate": value.rate or None,
+            "quota": value.quota or None,
+        }
+        return _said(grant)
     return value[:MAX_TEXT] if isinstance(value, str) else value
 
 
@@ -203,87 +179,3 @@ def _rotate(path: Path, descriptor: int) -> bool:
             path.replace(path.with_name(path.name + OLDER))
             return True
     return False
-
-
-# Reading
-
-
-class Reader:
-    """What is written, the oldest first; lines that are none are left out. `close` it."""
-
-    def __init__(self, directory: Path) -> None:
-        self._tails = [_Tail(directory / name) for name in (USERS, REFUSED)]
-
-    def entries(self) -> Iterator[Entry]:
-        """All there is; called again, all that has come since.
-
-        Raises:
-            PrivilegeError: the files are another user's; HostError: they cannot be read.
-        """
-        return heapq.merge(*(tail.entries() for tail in self._tails), key=lambda entry: entry.time)
-
-    def close(self) -> None:
-        """Let go of the files."""
-        for tail in self._tails:
-            tail.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Tail:
-    """A file that grows, and now and then makes place for a new one of its name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-
-    def entries(self) -> Iterator[Entry]:
-        try:
-            if self._file is None:
-                self._open(self._path.with_name(self._path.name + OLDER))
-            yield from self._rest()
-            while self._has_successor():
-                self.close()
-                self._open(self._path)
-                yield from self._rest()
-        except PermissionError as error:
-            raise PrivilegeError(f"may not read {self._path}; run it as root (sudo nconnect …)") from error
-        except OSError as error:
-            raise HostError(f"cannot read {self._path}: {error.strerror or error}") from error
-
-    def _open(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._file = path.open("rb")
-
-    def _rest(self) -> Iterator[Entry]:
-        while self._file is not None and (line := self._file.readline()):
-            if not line.endswith(b"\n"):
-                self._file.seek(-len(line), os.SEEK_CUR)  # its writer has not come to the end
-                return
-            entry = decode(line)
-            if entry is not None:
-                yield entry
-
-    def _has_successor(self) -> bool:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return False
-        return self._file is None or not os.path.samestat(status, os.fstat(self._file.fileno()))
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def decode(line: bytes) -> Entry | None:
-    """The entry in a line; None if there is none, as where a full disk cut it off."""
-    try:
-        return msgspec.json.decode(line, type=Entry)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None

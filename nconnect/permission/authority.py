@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from nconnect.config import Places
 from nconnect.errors import NconnectError, RefusedError
 from nconnect.permission import policy_file
 from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import Grant, format_size
 from nconnect.permission.policy_file import PolicyFile
 from nconnect.permission.store import FILE_NAME, Store, StoredUser
+from nconnect.places import Places
 
 logger = logging.getLogger(__name__)
 

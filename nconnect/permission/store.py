@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import sqlite3
 import time
@@ -16,8 +17,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-
-import msgspec
 
 from nconnect.errors import ConfigError, HostError, UsageError
 from nconnect.permission.grants import MAX_TARGETS, Grant, format_target, parse_target
@@ -204,7 +203,7 @@ class Store:
             check_name(name)
         if len(grant.targets) > MAX_TARGETS:
             raise UsageError(f"{len(grant.targets)} targets for one user; {MAX_TARGETS} is the limit")
-        targets = msgspec.json.encode([format_target(target) for target in grant.targets]).decode()
+        targets = json.dumps([format_target(target) for target in grant.targets])
         with self._explained(), self._transaction():
             holder = self.find_name(name) if name else None
             if holder is not None and holder.key != key:
@@ -348,8 +347,15 @@ def _create(path: Path) -> None:
 def _user(row: tuple[Any, ...]) -> StoredUser:
     key, name, state, targets, expires, rate, quota, since, by, used, used_before = row
     try:
-        texts = msgspec.json.decode(targets, type=list[str])
-        grant = Grant(tuple(map(parse_target, texts)), expires, rate, quota)
-    except (msgspec.MsgspecError, UsageError) as error:
+        grant = Grant(tuple(map(parse_target, _texts(targets))), expires, rate, quota)
+    except (ValueError, RecursionError, UsageError) as error:
         raise ConfigError(f"the list of users has a wrong target for {key.hex()}: {error}") from error
     return StoredUser(key, name, state, grant, since, by, used, used_before)
+
+
+def _texts(document: Any) -> list[str]:
+    """The texts of a JSON array; ValueError if it is none."""
+    texts = json.loads(document) if isinstance(document, str) else None
+    if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+        raise ValueError("not a list of targets")
+    return texts

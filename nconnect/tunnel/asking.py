@@ -6,14 +6,12 @@ It loads little: commands that only ask shall be there at once.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from nconnect.config import Places
 from nconnect.errors import (
     DecodeError,
     HostError,
@@ -22,6 +20,7 @@ from nconnect.errors import (
     PrivilegeError,
     UsageError,
 )
+from nconnect.places import Places
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}")
 """`nc-` and the name are an interface's name, which the kernel bounds at 15 characters (IFNAMSIZ - 1)."""
@@ -38,14 +37,6 @@ def check_name(name: str) -> str:
     if not NAME_PATTERN.fullmatch(name):
         raise UsageError(f"{name!r} is not a name: 1 to 12 letters, digits, - or _, a letter or digit first")
     return name
-
-
-class DownAnswer(msgspec.Struct, frozen=True):
-    """What an instance answers to `down`, at its end."""
-
-    ok: bool
-    left: list[str] = []
-    """What it could not undo, a line each."""
 
 
 def socket_path(places: Places, name: str) -> Path:
@@ -72,10 +63,10 @@ def down(places: Places, name: str) -> list[str]:
         DecodeError: the answer is none.
         Others as `ask`.
     """
-    try:
-        return msgspec.json.decode(ask(places, name, "down"), type=DownAnswer).left
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise DecodeError(f"the instance {name!r} answers what this version does not understand") from error
+    left = _ask(places, name, "down").get("left", [])
+    if not (isinstance(left, list) and all(isinstance(line, str) for line in left)):
+        raise _odd_answer(name)
+    return left
 
 
 def tell_permissions_changed(places: Places) -> list[str]:
@@ -85,10 +76,25 @@ def tell_permissions_changed(places: Places) -> list[str]:
     """
     told = []
     for name in running(places):
-        with contextlib.suppress(NconnectError, msgspec.MsgspecError, UnicodeError):
-            if msgspec.json.decode(ask(places, name, "permissions"), type=dict[str, Any]).get("ok"):
+        with contextlib.suppress(NconnectError):
+            if _ask(places, name, "permissions").get("ok"):
                 told.append(name)
     return told
+
+
+def _ask(places: Places, name: str, request: str) -> dict[str, Any]:
+    """The answer, decoded; DecodeError if it is none. By the standard library, which is loaded already."""
+    try:
+        answer = json.loads(ask(places, name, request))
+    except (ValueError, RecursionError) as error:
+        raise _odd_answer(name) from error
+    if not isinstance(answer, dict):
+        raise _odd_answer(name)
+    return answer
+
+
+def _odd_answer(name: str) -> DecodeError:
+    return DecodeError(f"the instance {name!r} answers what this version does not understand")
 
 
 def ask(places: Places, name: str, request: str) -> bytes:
@@ -104,7 +110,7 @@ def ask(places: Places, name: str, request: str) -> bytes:
         connection.settimeout(ASK_TIMEOUT)
         try:
             connection.connect(str(path))
-            connection.sendall(msgspec.json.encode({"request": request}) + b"\n")
+            connection.sendall(json.dumps({"request": request}).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 line = answer.readline()
         except PermissionError as error:

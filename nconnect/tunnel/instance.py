@@ -20,9 +20,9 @@ from typing import Self
 
 import msgspec
 
-from nconnect.config import Places
 from nconnect.errors import AlreadyRunningError, HostError, NconnectError, PrivilegeError
-from nconnect.tunnel.asking import DownAnswer, check_name, socket_path
+from nconnect.places import Places
+from nconnect.tunnel.asking import check_name, socket_path
 from nconnect.tunnel.status import Status
 
 MAX_REQUEST = 4096
@@ -140,7 +140,7 @@ class Instance:
         if request == "down":
             self._stop.set()
             await self._stopped.wait()
-            return msgspec.json.encode(DownAnswer(ok=True, left=self.left))
+            return msgspec.json.encode({"ok": True, "left": self.left})
         if request == "permissions" and self._permissions_changed is not None:
             try:
                 self._permissions_changed()

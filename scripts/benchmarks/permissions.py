@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from nconnect.config import Places
 from nconnect.host.grants import UserRules
 from nconnect.host.state import HostManager
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant, format_target
+from nconnect.places import Places
 from nconnect.tunnel.guests import Guests
 from nconnect.tunnel.instance import Instance
 from nconnect.tunnel.link import Link

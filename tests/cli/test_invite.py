@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nconnect.permission import invites
-from nconnect.permission.audit import Entry, Reader
+from nconnect.permission.audit_reader import Entry, Reader
 from nconnect.permission.invites import Invite
 
 from .command import Command

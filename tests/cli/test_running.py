@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from nconnect.cli import main, running
-from nconnect.config import Places
 from nconnect.errors import HostError
+from nconnect.places import Places
 from nconnect.tunnel import asking
 from nconnect.tunnel.status import SCHEMA, ServeStatus, Status
 

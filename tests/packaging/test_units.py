@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.config import load, places
+from nconnect.config import load
 from nconnect.nkn.addresses import Address
+from nconnect.places import places
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 INSTALLED = "/usr/local/bin/nconnect"

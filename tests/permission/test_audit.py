@@ -13,7 +13,8 @@ import pytest
 from nconnect.errors import HostError
 from nconnect.host.grants import Target
 from nconnect.permission import audit
-from nconnect.permission.audit import REFUSED, USERS, Audit, Entry, Event, Reader
+from nconnect.permission.audit import REFUSED, USERS, Audit, Event
+from nconnect.permission.audit_reader import Entry, GrantEntry, Reader
 from nconnect.permission.decision import Decision, Source
 from nconnect.permission.grants import Grant
 
@@ -57,7 +58,7 @@ def test_what_is_written_comes_back(log: Log) -> None:
     admitted, left = log.read()
     assert (admitted.time, admitted.event, admitted.key) == (1000.0, "admitted", ANN.hex())
     assert (admitted.name, admitted.addresses, admitted.source) == ("laptop", ("100.64.0.2",), "invite:0011")
-    assert admitted.grant == audit.GrantEntry(("192.168.1.20:80/tcp",), 2000.0, 50_000_000, 10**9)
+    assert admitted.grant == GrantEntry(("192.168.1.20:80/tcp",), 2000.0, 50_000_000, 10**9)
     assert (left.event, left.seconds, left.bytes_in, left.bytes_out) == ("left", 10.5, 0, 2_000_000)
     lines = (log.directory / USERS).read_bytes().splitlines()
     assert msgspec.json.decode(lines[1]) == {

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.config import Places
 from nconnect.errors import ConfigError, RefusedError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import RefusalCode, Source
 from nconnect.permission.grants import Grant, parse_target
 from nconnect.permission.store import FILE_NAME, Store
+from nconnect.places import Places
 
 ANN, BOB, EVE = (bytes([number]) * 32 for number in (1, 2, 3))
 NOW = 1_700_000_000.0

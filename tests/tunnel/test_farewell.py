@@ -160,7 +160,7 @@ async def test_who_is_revoked_has_nothing_left(make_provider: MakeProvider, make
     async with make_provider() as provider:
         ann = await admitted(await make_client("up", ANN), provider)
         provider.host.tracked = [connection(ann.address, 1)]
-        provider.authority.given = frozenset()
+        provider.authority.store.revoke(ANN.public_key)
         provider.gateway.permissions_changed()
         assert provider.host.leases == [], "at once"
         (probe, *_) = await writes(provider, 1)

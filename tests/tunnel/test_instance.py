@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nconnect.config import Places
 from nconnect.errors import AlreadyRunningError, HostError, NotRunningError, UsageError
+from nconnect.places import Places
 from nconnect.tunnel.asking import ask, check_name, down, running, socket_path, tell_permissions_changed
 from nconnect.tunnel.instance import Instance
 from nconnect.tunnel.status import SCHEMA, ServeStatus, Status

@@ -18,7 +18,8 @@ from nconnect.nkn.addresses import Address
 from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.permission import invites
-from nconnect.permission.audit import Audit, Entry, Reader
+from nconnect.permission.audit import Audit
+from nconnect.permission.audit_reader import Entry, Reader
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant, parse_target
 from nconnect.permission.invites import Invite
