@@ -35,7 +35,7 @@ class Depth(abc.ABC):
     """The large file at `inference`; its directory is served."""
     target = "/var/tmp/weights"
     """What the user makes of it."""
-    megabytes = 128
+    megabytes = 192
     """Size of the download."""
     rate = 8_000_000
     """Bytes/s at most: the download must outlast what happens in it, and it goes on meanwhile."""
@@ -65,6 +65,10 @@ class Depth(abc.ABC):
     @abc.abstractmethod
     async def stop(self, machine: Machine) -> None:
         """Stop nconnect in `provider` or `user`; returns when it has ended."""
+
+    @abc.abstractmethod
+    async def restart(self, machine: Machine) -> None:
+        """Restart nconnect alone, as its administrator does after an upgrade; returns when it runs again."""
 
     @abc.abstractmethod
     async def reboot(self, machine: Machine) -> None:

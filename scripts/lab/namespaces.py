@@ -90,6 +90,13 @@ class Namespaces(Depth):
         if code := await self._services.pop(machine).stop():
             raise NconnectError(f"nconnect in {machine} ended with exit code {code} after SIGTERM")
 
+    async def restart(self, machine: Machine) -> None:
+        # What the packaged units do.
+        process = self._services.pop(machine)
+        process.kill()
+        await process.wait(steps.START_SECONDS)
+        await self.start(machine)
+
     async def reboot(self, machine: Machine) -> None:
         await self.stop(machine)
         self._kill(machine)

@@ -28,7 +28,7 @@ CONNECT_SECONDS = 60.0
 """For a connection after a boot, times the depth's patience."""
 DOWNLOAD_SECONDS = 300.0
 POLL_SECONDS = 0.2
-PART = 0.1
+PART = 0.08
 """Share of the download that arrives between one misfortune and the next."""
 
 
@@ -38,6 +38,8 @@ class Scenario:
     def __init__(self, depth: Depth) -> None:
         self._depth = depth
         self._start = time.monotonic()
+        self._attempts = 0
+        """How often the download was begun, or gone on with."""
         self.url = f"http://{depth.inference}:8000/v1/models"
 
     def say(self, text: str) -> None:
@@ -55,6 +57,8 @@ class Scenario:
             await depth.start(machine)
         await self._reachable("services started")
         async with self._download():
+            await self._restart("restart of the provider's service", Machine.PROVIDER)
+            await self._restart("restart of the user's service", Machine.USER)
             await self._misfortune("reboot of the provider", Machine.PROVIDER, power=True)
             await self._misfortune("reboot of the user", Machine.USER, power=True)
             await self._misfortune("power cut at the provider", Machine.PROVIDER, power=False)
@@ -137,6 +141,7 @@ class Scenario:
         while True:
             with contextlib.suppress(NconnectError):
                 start = await self._received()
+                self._attempts += 1
                 done = await self._depth.run(Machine.USER, curl, seconds=DOWNLOAD_SECONDS, check=False)
                 got = await self._received()
                 if got > start:
@@ -164,6 +169,17 @@ class Scenario:
                     if now > start + PART * (self._depth.megabytes << 20):
                         return
                 await asyncio.sleep(POLL_SECONDS)
+
+    async def _restart(self, title: str, machine: Machine) -> None:
+        """In the middle of the download, which does not break off."""
+        await self._part()
+        attempts = self._attempts
+        self.say(title)
+        await self._depth.restart(machine)
+        await self._reachable(title)
+        await self._part()
+        if self._attempts != attempts:
+            raise NconnectError(f"{title}: the download broke off")
 
     async def _misfortune(self, title: str, machine: Machine, *, power: bool) -> None:
         """In the middle of the download; the services come back by themselves, and the download goes on."""

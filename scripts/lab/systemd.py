@@ -46,6 +46,9 @@ class SystemdDepth(Depth):
     async def stop(self, machine: Machine) -> None:
         await self.run(machine, f"systemctl stop {UNITS[machine]}", seconds=60)
 
+    async def restart(self, machine: Machine) -> None:
+        await self.run(machine, f"systemctl restart {UNITS[machine]}", seconds=60)
+
     async def ways(self) -> Sequence[str]:
         """The relay and the provider are the user's neighbours."""
         return [self.relay, ADDRESSES[Machine.PROVIDER]["wan0"]]

@@ -52,7 +52,7 @@ class Vagrant(SystemdDepth):
 
     title = "four virtual machines, Vagrant with libvirt"
     patience = 5.0
-    megabytes = 64
+    megabytes = 96
     rate = 500_000
 
     def __init__(self, directory: Path) -> None:
