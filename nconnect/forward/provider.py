@@ -70,6 +70,8 @@ class Provider(Providing):
         super().__init__(options, key, say, authority)
         self._destinations = destinations
         self._users: dict[bytes, User] = {}
+        self._rates: dict[bytes, tuple[Rate, Rate]] = {}
+        """Of each who was ever connected, some hundred bytes: another connection is no new allowance."""
         self.failed: asyncio.Future[Never] = self._loop.create_future()
         """Never set: nothing that it needs can be taken away."""
 
@@ -125,7 +127,8 @@ class Provider(Providing):
     async def _follow(self, admitted: Admitted) -> None:
         """Serve a user until the link ends."""
         link, grant, key = admitted.link, admitted.decision.grant, admitted.link.remote_public_key
-        user = User(link, admitted.name, self._destinations, self._loop.time())
+        rates = self._rates.setdefault(key, (Rate(), Rate()))
+        user = User(link, admitted.name, self._destinations, self._loop.time(), rates)
         if grant is not None:
             user.regrant(grant.reaches(self._lan), grant.rate)
         before, self._users[key] = self._users.get(key), user
@@ -160,13 +163,16 @@ class Provider(Providing):
 class User:
     """A user who is connected, and what is open for them."""
 
-    def __init__(self, link: Link, name: str, destinations: Destinations, since: float) -> None:
+    def __init__(
+        self, link: Link, name: str, destinations: Destinations, since: float, rates: tuple[Rate, Rate]
+    ) -> None:
+        """`rates`: to the user, and to the hosts."""
         self.link = link
         self.name = name
         self._destinations = destinations
         self._since = since
         self._granted: tuple[Granted, ...] = ()
-        self._to_user, self._to_hosts = Rate(), Rate()
+        self._to_user, self._to_hosts = rates
         self._connections = Tasks()
         self._open: dict[asyncio.Task[None], tuple[IPAddress, int]] = {}
         """Where the connections lead that are made."""

@@ -34,7 +34,7 @@ Address = IPv4Address | IPv6Address
 
 NFNL_SUBSYS_CTNETLINK = 1
 IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = range(3)
-CTA_TUPLE_ORIG, CTA_PROTOINFO, CTA_FILTER = 1, 4, 25
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_PROTOINFO, CTA_FILTER = 1, 2, 4, 25
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_SOURCE, CTA_IP_DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
@@ -62,6 +62,8 @@ class Connection:
 
     source: Address
     destination: Address
+    server: Address
+    """Who answers: not `destination` where that is translated."""
     protocol: int
     source_port: int
     """0 where the protocol has none, as is `destination_port`."""
@@ -182,7 +184,9 @@ def _connection(data: bytes, version: int) -> Connection | None:
     parts = parse(key)
     ip, proto = parse(parts.get(CTA_TUPLE_IP, b"")), parse(parts.get(CTA_TUPLE_PROTO, b""))
     source, destination = ip.get(CTA_IP_SOURCE[version]), ip.get(CTA_IP_DESTINATION[version])
-    if source is None or destination is None or CTA_PROTO_NUM not in proto:
+    reply = parse(parse(attributes.get(CTA_TUPLE_REPLY, b"")).get(CTA_TUPLE_IP, b""))
+    server = reply.get(CTA_IP_SOURCE[version])
+    if source is None or destination is None or server is None or CTA_PROTO_NUM not in proto:
         return None
     tcp = parse(parse(attributes.get(CTA_PROTOINFO, b"")).get(CTA_PROTOINFO_TCP, b""))
     state = tcp.get(CTA_PROTOINFO_TCP_STATE, b"\0")[0]
@@ -190,6 +194,7 @@ def _connection(data: bytes, version: int) -> Connection | None:
     return Connection(
         source=make(source),
         destination=make(destination),
+        server=make(server),
         protocol=proto[CTA_PROTO_NUM][0],
         source_port=_port(proto, CTA_PROTO_SRC_PORT),
         destination_port=_port(proto, CTA_PROTO_DST_PORT),

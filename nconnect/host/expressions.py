@@ -96,10 +96,15 @@ def go_on_in(chain: str) -> Expression:
     return {"goto": {"target": chain}}
 
 
-def faster_than(rate: int, burst: int) -> Expression:
-    """True beyond `rate` bytes per second; a second's worth and `burst` bytes go through at once."""
+def beyond(limit: str) -> Expression:
+    """True for what is too much for the table's limit of that name, see `rate_limit`."""
+    return {"limit": limit}
+
+
+def rate_limit(rate: int, burst: int) -> dict[str, Any]:
+    """The body of a limit of `rate` bytes per second; a second's worth and `burst` bytes pass at once."""
     limit = {"rate": rate, "rate_unit": "bytes", "per": "second"}
-    return {"limit": {**limit, "burst": burst, "burst_unit": "bytes", "inv": True}}
+    return {**limit, "burst": burst, "burst_unit": "bytes", "inv": True}
 
 
 def translate_destination(version: int, prefix: str) -> Expression:

@@ -13,6 +13,7 @@ tens with 10,000 users.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -68,6 +69,16 @@ class Mapping:
 
     def __str__(self) -> str:
         return f"{self.real} → {self.seen}"
+
+
+def meaning(seen: Address, mappings: Iterable[Mapping]) -> Address:
+    """The address at the provider that the user's machine calls `seen`."""
+    for mapping in mappings:
+        if seen.version == mapping.seen.version and seen in mapping.seen:
+            offset = int(seen) - int(mapping.seen.network_address)
+            # ip_address() would take a small IPv6 number for IPv4.
+            return type(seen)(int(mapping.real.network_address) + offset)
+    return seen
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nconnect.host.changes import (
     table_changes,
 )
 from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
-from nconnect.host.grants import Address, UserRules
+from nconnect.host.grants import Address, Mapping, UserRules, meaning
 from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
 from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
@@ -106,6 +106,16 @@ class HostManager:
             # Somebody changed our table, or flushed it. Who is revoked must be out all the same.
             self._put_table(self._nft, users)
         self._users = users
+
+    def end_translations(self, addresses: Iterable[Address], mappings: Iterable[Mapping]) -> None:
+        """Have the kernel forget what these users began by names of prefixes that they do not have any more.
+
+        `mappings` are all that they have. A connection keeps the translation that it began with and is judged
+        by its name, which may be a granted address of its own by now. Raises HostError or PrivilegeError.
+        """
+        found = conntrack.connections_of(addresses)
+        meant = {one.destination: meaning(one.destination, mappings) for one in found}
+        conntrack.forget(one for one in found if one.server not in (one.destination, meant[one.destination]))
 
     def refresh(self) -> list[str]:
         """Put back what somebody took back of our changes; a line for each kind of it.

@@ -51,6 +51,9 @@ MAX_BYTES_PER_SECOND = 10**10
 takes larger numbers without a word."""
 
 
+DIRECTIONS = ("original", "reply")
+
+
 def by_chain(user: UserRules) -> Targets:
     """Of a user's targets those that need a chain: a rate's chain comes before all of them."""
     return user.targets if user.rate else tuple(one for one in user.targets if not _is_service(one))
@@ -81,8 +84,31 @@ def delete_grant(table: str, targets: Targets) -> Iterator[Command]:
     yield _chain("delete", table, grant_name(targets))
 
 
+def add_rate(table: str, user: UserRules) -> Iterator[Command]:
+    """What a user's rate is counted by; it outlives changes of the rules, which begin with a full second."""
+    if user.rate:
+        limit = x.rate_limit(min(max(user.rate // 8, 1), MAX_BYTES_PER_SECOND), BURST_BYTES)
+        for direction in DIRECTIONS:
+            yield _limit("add", table, _limit_name(user, direction), limit)
+
+
+def delete_rate(table: str, user: UserRules) -> Iterator[Command]:
+    """Undo what `add_rate` did, once the user's rules are gone."""
+    if user.rate:
+        for direction in DIRECTIONS:
+            yield _limit("delete", table, _limit_name(user, direction), {})
+
+
+def _limit_name(user: UserRules, direction: str) -> str:
+    return _own(f"rate_{direction}", user)
+
+
+def _limit(verb: str, table: str, name: str, body: dict[str, Any]) -> Command:
+    return {verb: {"limit": {"family": FAMILY, "table": table, "name": name, **body}}}
+
+
 def add_user(table: str, user: UserRules) -> Iterator[Command]:
-    """Lead the packets of a user, who has no rules, to a grant's chain, which is there."""
+    """Lead the packets of a user, who has no rules, to a grant's chain, which is there, as is the rate."""
     for name, rules in _own_chains(user):
         yield from _add_chain(table, name, rules)
     yield from _elements("add", table, user)
@@ -109,9 +135,8 @@ def _own(kind: str, user: UserRules) -> str:
 
 def user_rules(user: UserRules) -> Iterator[Rule]:
     if user.rate:
-        beyond = x.faster_than(min(max(user.rate // 8, 1), MAX_BYTES_PER_SECOND), BURST_BYTES)
-        for direction in ("original", "reply"):
-            yield [x.connection_direction(direction), beyond, x.DROP]
+        for direction in DIRECTIONS:
+            yield [x.connection_direction(direction), x.beyond(_limit_name(user, direction)), x.DROP]
     for version, seen in _seen(user.mappings):
         mapped = x.original_destination(version, seen)
         yield [mapped, x.connection_direction("original"), x.ACCEPT]

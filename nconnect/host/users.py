@@ -25,8 +25,15 @@ class UserChange:
 
     def commands(self, table: str) -> list[Command]:
         """One transaction. Removed first: what is new may have the same address."""
+        # Who has the same rate as before is counted on: a user causes changes as well, by other mappings.
+        before = {(user.addresses[0], user.rate) for user in self.gone}
+        after = {(user.addresses[0], user.rate) for user in self.new}
+        ended = [user for user in self.gone if (user.addresses[0], user.rate) not in after]
+        begun = [user for user in self.new if (user.addresses[0], user.rate) not in before]
         return [
             *(one for user in self.gone for one in userchains.delete_user(table, user)),
+            *(one for user in ended for one in userchains.delete_rate(table, user)),
+            *(one for user in begun for one in userchains.add_rate(table, user)),
             *(one for targets in self.unused for one in userchains.delete_grant(table, targets)),
             *(one for targets in self.used for one in userchains.add_grant(table, targets)),
             *(one for user in self.new for one in userchains.add_user(table, user)),

@@ -17,7 +17,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 from nconnect.config import NetworkSection
-from nconnect.errors import RefusedError, RouteConflictError
+from nconnect.errors import HostError, RefusedError, RouteConflictError
 from nconnect.host import networks, plans
 from nconnect.host.marks import MARK
 from nconnect.nkn.addresses import Address
@@ -256,11 +256,18 @@ class Connector:
         self._welcome = replace(self._welcome, routes=changed)
         # What is granted no longer is mapped no longer, and may be granted again by now.
         self._look(ask_again=True)
-        self._apply_routes()
+        self._try_to_apply_routes()
 
     def _on_mappings(self, answer: control.Mappings) -> None:
         self._remapping.answered(answer)
-        self._apply_routes()
+        self._try_to_apply_routes()
+
+    def _try_to_apply_routes(self) -> None:
+        """What cannot be had now, as on a full disk, ends no link that works: the next look tries again."""
+        try:
+            self._apply_routes()
+        except HostError as error:
+            self._say(f"warning: {error}")
 
     def _not_answered(self, error: Exception) -> None:
         self._standing.failed(error, self._loop.time())

@@ -79,11 +79,12 @@ class Gateway(Providing):
         self._leases = Leases(options.leases, self._pool)
         check_pool(options.lan, self._pool)
         check_lan(options.lan)
+        # Read before the host is touched: a file that is damaged leaves nothing behind.
+        holding = Holding(options.leases.with_name(HELD_FILE), options.lease_seconds)
         super().__init__(options, key, say, authority)
         self._host, self._tun = overlay.open_host(options.journal, options.name)
         self._mtu = options.mtu
         self._names = options.names
-        holding = Holding(options.leases.with_name(HELD_FILE), options.lease_seconds)
         self._absence = Absence(holding, self._present, self._end_lease, say)
         self._by_address: dict[bytes, Receiver] = {}
         self._pump = Pump(self._tun, self._by_address.get)
@@ -145,6 +146,8 @@ class Gateway(Providing):
             # The kernel knows before the user does.
             rules = self._rules_of(addresses, grant, hello.mappings)
             self._change_rules({key: rules})
+            # Of another process of ours, perhaps, which crashed before it came to that.
+            self._host.end_translations(addresses, rules.mappings)
         except HostError as error:
             self._say(f"warning: {key.hex()} gets no address: {error}")
             raise RefusedError(
@@ -207,8 +210,12 @@ class Gateway(Providing):
             changes[key] = self._rules_of(user.addresses, grant, mappings) if grant is not None else None
             if grant is None:
                 self._disconnect(user)
+        before = {key: self._rules[key].mappings for key in grants}
         try:
             self._change_rules(changes)
+            for key, rules in changes.items():
+                if rules is not None and rules.mappings != before[key]:
+                    self._host.end_translations(rules.addresses, rules.mappings)
         except HostError:
             for key in grants.keys() & self._users.keys():
                 self._disconnect(self._users[key])
@@ -261,6 +268,14 @@ class Gateway(Providing):
         except HostError as error:
             self._say(f"warning: {key.hex()} gets no other mappings: {error}")
             answer = control.Mappings(rules.mappings, "it cannot map anything now; its log says why")
+        if answer.mappings != rules.mappings:
+            try:
+                self._host.end_translations(rules.addresses, answer.mappings)
+            except HostError as error:
+                self._say(f"warning: {key.hex()} is cut off: {error}")
+                self._disconnect(user)
+                user.link.abort()
+                return
         user.link.send(answer)
 
     def _drop_notice(self, user: User) -> Callable[[str], None]:

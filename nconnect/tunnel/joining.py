@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from nconnect.errors import ClosedError, NetworkError, ProtocolError, RefusedError, TurnedAwayError
+from nconnect.errors import (
+    ClosedError,
+    NetworkError,
+    ProtocolError,
+    RefusedError,
+    RouteConflictError,
+    TurnedAwayError,
+)
 from nconnect.nkn.addresses import Address
 from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
@@ -142,6 +149,7 @@ class Redial(Generic[T]):
         self._say = say
         self._wait = wait
         self._said = ""
+        self._was_linked = False
         self._loop = asyncio.get_running_loop()
         self._delay = 0.0
         self._dialled = self._loop.time()
@@ -155,12 +163,14 @@ class Redial(Generic[T]):
         if self._wait:
             return await self.again()
         try:
-            return await self._dial()
+            link = await self._dial()
         except TurnedAwayError as error:
             # Whoever was refused just now and has an invite by now, say, comes too early for the provider.
             logger.info("dialling once more: %s", error)
             await asyncio.sleep(FIRST_WAIT)
-            return await self._dial()
+            link = await self._dial()
+        self._was_linked = True
+        return link
 
     def lost(self, error: RefusedError) -> None:
         """The provider ended the link on purpose; raises `error` again, unless that is to be waited out."""
@@ -169,6 +179,9 @@ class Redial(Generic[T]):
         self._delay = max(self._delay, FIRST_WAIT)
 
     def _is_passing(self, error: Exception) -> bool:
+        if isinstance(error, RouteConflictError):
+            # The machine is for a while in a network that has our addresses; at first it is a mistake.
+            return self._was_linked
         if not isinstance(error, RefusedError):
             return True
         return error.code in PASSING_REFUSALS or (self._wait and error.code in REFUSALS_TO_WAIT_OUT)
@@ -190,8 +203,9 @@ class Redial(Generic[T]):
                 link = await self._dial()
                 self._dialled = self._loop.time()
                 self._said = ""
+                self._was_linked = True
                 return link
-            except (NetworkError, ProtocolError, RefusedError) as error:
+            except (NetworkError, ProtocolError, RefusedError, RouteConflictError) as error:
                 if not self._is_passing(error):
                     raise
                 if isinstance(error, RefusedError) and error.code in REFUSALS_TO_WAIT_OUT:

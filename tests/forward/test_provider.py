@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from nconnect.forward.rate import MIN_BURST
 from nconnect.forward.socks5 import Command, Reply, encode_datagram
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import RefusalCode
@@ -20,6 +21,8 @@ from .program import Datagrams, EchoHost, connect, refusal, request, target
 from .test_socks import echo, port, users
 
 SIZE = 1_000_000
+RATE = 100_000
+"""Bits a second: half of what passes at once takes five seconds."""
 
 
 def authority(provider: Running) -> Authority:
@@ -166,6 +169,30 @@ async def test_a_rate(provider: Running, socks: Running, make_host: MakeHost, up
     assert len(content) == SIZE or content == str(SIZE).encode()
     assert 0.75 <= time.monotonic() - begun < 5
     writer.close()
+
+
+async def test_another_connection_is_no_new_allowance(
+    provider: Running, make_socks: MakeSocks, make_host: MakeHost
+) -> None:
+    """What passes at once at first has passed once."""
+    allow(provider, Grant(rate=RATE))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(MIN_BURST))
+        await writer.drain()
+        writer.close()
+
+    host = await make_host(serve)
+    seconds = []
+    for _ in range(2):
+        async with make_socks(ANN) as socks:
+            await soon(socks.service.ready.wait())
+            begun = time.monotonic()
+            reader, writer = await connect(port(socks), host)
+            await soon(reader.readexactly(MIN_BURST // 2))
+            seconds.append(time.monotonic() - begun)
+            writer.close()
+    assert seconds[1] > 1.0, seconds
 
 
 async def test_who_waits_is_let_in(provider: Running, make_socks: MakeSocks) -> None:

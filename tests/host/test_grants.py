@@ -32,6 +32,7 @@ import pytest
 import pytest_asyncio
 
 from nconnect.errors import ConfigError
+from nconnect.host import userchains
 from nconnect.host.grants import ALL_PORTS, Mapping, Target, UserRules
 from nconnect.host.plans import gateway_state
 from nconnect.host.state import HostManager
@@ -427,6 +428,30 @@ class TestMappings:
             site.manager.change_users([replace(slower, targets=(target("192.168.0.20/32", "udp"),))])
             assert await echo_of(sock) == REFUSED
 
+    @pytest.mark.parametrize("version", [4, 6])
+    async def test_what_was_translated_is_not_judged_by_its_name_for_ever(
+        self, site: Site, version: int
+    ) -> None:
+        """The name of what is granted no longer is an address that still is."""
+        place = ("10.66.0.1", "fd88::1")[version == 6]
+        real, seen = (
+            ip_network(("192.168.0.20", "fd77::20")[version == 6]),
+            ip_network(place),
+        )
+        mappings = (Mapping(real, seen),)
+        user = User(3, (target(str(real)), target(str(seen), "tcp", PORTS[0])))
+        site.manager.change_users([replace(user.rules(), mappings=mappings)])
+        source = user.addresses[version == 6]
+        with site.socket(socket.SOCK_STREAM, source) as sock:
+            await asyncio.get_running_loop().sock_connect(sock, (place, PORTS[0]))
+            assert await echo_of(sock) == OPEN
+            site.manager.end_translations(user.rules().addresses, mappings)
+            assert await echo_of(sock) == OPEN, "it has its name"
+            narrower = user.rules(user.targets[1])
+            site.manager.change_users([narrower])
+            site.manager.end_translations(narrower.addresses, ())
+            assert await echo_of(sock) == REFUSED
+
     @pytest.mark.parametrize("place", MAPPED_PLACES["lan host"])
     async def test_errors_come_back_by_the_address_that_was_asked(self, site: Site, place: str) -> None:
         """Nobody listens at the port."""
@@ -539,6 +564,24 @@ def test_the_rate_holds_in_each_direction_and_is_used(site: Site, mbit: int, dir
         end = json.loads(site.users.sh(client))["end"]
     # A second without traffic, after a loss, fills the bucket again.
     assert 0.6 < end["sum_received"]["bits_per_second"] / (mbit * 10**6) < 1.4
+
+
+def test_other_rules_are_no_new_allowance(site: Site) -> None:
+    """A user may ask for other mappings again and again: what was used up stays used up."""
+    user, rate, size = USERS_OF_TESTS["the lan"], 1_000_000, 1400
+    site.lan.sh(COUNTED.format("eth0"))
+    start = time.monotonic()
+    with site.socket(socket.SOCK_DGRAM, user.addresses[0]) as sock:
+        sock.setblocking(True)
+        for number in range(8):
+            rules = replace(user.rules(rate=8 * rate), mappings=MAPPINGS[: number % 2])
+            site.manager.change_users([rules])
+            for _ in range(rate // size):
+                sock.sendto(bytes(size), ("192.168.0.20", 9))
+    # A second's worth and two super-packets at once, and what the rate adds meanwhile.
+    allowed = rate * (time.monotonic() - start + 1.0) + userchains.BURST_BYTES
+    seen = bytes_seen(site.lan)
+    assert rate < seen < 1.1 * allowed, f"{seen} bytes, {allowed:.0f} are allowed"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from nconnect.errors import HostError
 from nconnect.host import conntrack, networks, plans
 from nconnect.host.faketun import FakeTun
-from nconnect.host.grants import UserRules
+from nconnect.host.grants import Mapping, UserRules
 from nconnect.host.networks import Connected
 from nconnect.host.tun import Buffer
 from nconnect.tunnel import connector, gateway, overlay
@@ -55,6 +55,8 @@ class FakeHost:
         """The networks that this machine is in."""
         self.tracked: list[conntrack.Connection] = []
         """The connections that the kernel translates."""
+        self.ended: list[tuple[tuple[Address, ...], tuple[Mapping, ...]]] = []
+        """Of whom translations ended, and which names they still had."""
         self.refuses = False
         self.undone = 0
 
@@ -75,6 +77,9 @@ class FakeHost:
                 self.users = before
                 raise HostError("cannot change the firewall: the kernel says no")
             self.changes += 1
+
+    def end_translations(self, addresses: Iterable[Address], mappings: Iterable[Mapping]) -> None:
+        self.ended.append((tuple(addresses), tuple(mappings)))
 
     @property
     def leases(self) -> list[Address]:

@@ -230,6 +230,20 @@ async def test_a_network_that_is_joined_later_is_not_cut_off(provider: Provider,
     assert AT_HOME.prefix in user.host.routes
 
 
+async def test_a_network_that_has_our_addresses_is_waited_out(provider: Provider, user: User) -> None:
+    """A laptop is tethered to a phone for a while."""
+    peer = await provider.accept(WELCOME)
+    await user.state("connected")
+    user.host.connected = [Connected(ip_network("100.64.0.0/10"), "usb0")]
+    peer.session.abort()
+    await provider.accept(WELCOME)
+    await until(lambda: "usb0" in user.connector.status().reason)
+    assert user.connector.status().state == "reconnecting"
+    user.host.connected = []
+    await provider.accept(WELCOME)
+    await user.state("connected")
+
+
 # --- networks by other names ---
 
 MAPPING = welcome(routes=(AT_HOME.prefix,), capabilities=frozenset({control.CAPABILITY_MAP}))
@@ -322,17 +336,25 @@ async def test_a_network_that_is_joined_later_gets_another_name(provider: Provid
     assert user.said[-1].startswith(f"warning: left out: {AT_HOME.prefix} is offered, but the provider")
 
 
-@pytest.mark.parametrize("when", ["first", "later"])
-async def test_a_host_that_refuses_the_change(provider: Provider, user: User, when: str) -> None:
-    user.host.refuses = when == "first"
-    peer = await provider.accept(WELCOME)
-    if when == "later":
-        await user.state("connected")
-        user.host.refuses = True
-        await peer.send(control.RoutesChanged((ip_network("10.0.0.0/8"),)))
+async def test_a_host_that_refuses_the_first_change(provider: Provider, user: User) -> None:
+    user.host.refuses = True
+    await provider.accept(WELCOME)
     error = await user.fails()
     assert isinstance(error, HostError)
     assert "the kernel says no" in str(error)
+
+
+async def test_a_host_that_refuses_a_later_change_is_asked_again(provider: Provider, user: User) -> None:
+    """A disk that is full for a while ends no link that works."""
+    peer = await provider.accept(WELCOME)
+    await user.state("connected")
+    user.host.refuses = True
+    more = ip_network("10.0.0.0/8")
+    await peer.send(control.RoutesChanged((more,)))
+    await until(lambda: "warning: cannot change the firewall: the kernel says no" in user.said)
+    assert user.connector.status().state == "connected"
+    user.host.refuses = False
+    await until(lambda: more in user.host.routes)
 
 
 async def test_a_provider_that_floods_loses_its_link_only(provider: Provider, user: User) -> None:

@@ -33,7 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connection(user: bytes, port: int, *, server: bytes = HOST, live: bool = True) -> Connection:
-    return Connection(ip_address(user), ip_address(server), PROTOCOL_TCP, port, 8000, live, b"%d" % port)
+    there = ip_address(server)
+    return Connection(ip_address(user), there, there, PROTOCOL_TCP, port, 8000, live, b"%d" % port)
 
 
 def flags_and_number(packet: bytes) -> tuple[int, int]:

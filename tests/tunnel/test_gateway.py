@@ -167,7 +167,7 @@ async def test_who_leaves_is_served_no_longer(provider: Provider, connect: MakeU
     ann = await connect(ANN)
     await ann.peer.send(control.Bye("done"))
     await until(lambda: provider.users == [])
-    assert provider.said[-1] == f"laptop has left: {ANN.public_key.hex()}"
+    assert provider.said[-1] == f"(laptop) has left: {ANN.public_key.hex()}"
 
 
 async def test_who_comes_and_goes_costs_no_change_of_the_host(provider: Provider, connect: MakeUser) -> None:
@@ -234,6 +234,7 @@ async def test_another_grant_keeps_those_that_it_has(provider: Provider, connect
     provider.authority.store.allow(ANN.public_key, "", Grant((Target(host.real, "tcp", (80, 80)),)))
     provider.gateway.permissions_changed()
     await until(lambda: mapped(provider, ann) == (host,))
+    assert provider.host.ended[-1] == (ann.welcome.addresses, (host,)), "what went by the others is over"
 
 
 async def test_a_kernel_that_refuses_leaves_them_as_they_were(provider: Provider, connect: MakeUser) -> None:
