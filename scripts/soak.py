@@ -6,8 +6,9 @@
     a TCP connection, every byte verified                  sends everything back
 
 Failures are drawn with a seed, which is printed. Each line says what happened, and how long the connection
-stood still afterwards. At the end what the processes and the kernels hold is compared with the beginning,
-and the state of both machines with that from before they were connected. The tables are Markdown.
+stood still afterwards. What a process holds before it is killed, or at the end, is compared with what it held
+once it had settled: few live to see the end, and what the others leak counts too. Then the state of both
+machines is compared with that from before they were connected. The tables are Markdown.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ from nconnect.demo.tunnel import connect
 from nconnect.errors import NconnectError
 from nconnect.places import Places
 from nconnect.tunnel import asking
+from nconnect.tunnel.status import decode
 from scripts.command import INTERRUPTED, end_like_interrupt
 
 PATIENCE = 90.0
@@ -46,7 +48,10 @@ NODES = 4
 MAX_MOVES = 60
 """How many networks the lab's address space has for the user's machine to move to."""
 SETTLE = 15.0
-"""Seconds after the last failure in which sessions that nobody answers any more may end."""
+"""Seconds after a failure in which sessions that nobody answers any more may end, and a new process may reach
+all of its nodes."""
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a process that may still settle; each look runs some commands."""
 
 RULE_PRIORITY = "5200"
 
@@ -68,8 +73,68 @@ class Held:
 
 
 SLACK = Held(memory=32, files=8, tasks=12, rules=0, routes=0)
-"""By how much each may be more at the end: sessions that are about to end, and their buffers. What is made
-for each failure and never let go of is far more after some dozens of them."""
+"""By how much a process may hold more of each: sessions that are about to end, and their buffers. One that
+never lets go of what it makes for each failure is beyond it after a dozen of them."""
+UNITS = {"memory": " MiB"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """At a process: what it holds now, and what it held once it had settled."""
+
+    name: str
+    """`serve` or `up`: the side."""
+    first: Held
+    """Rules and routes are those of the side's first process: they stay the same from process to process."""
+    now: Held
+    failures: int
+    """That it lived through in between."""
+
+    def growth(self, what: str) -> int:
+        """By how much it holds more; of rules and routes, which are to stay, also by how much less."""
+        change: int = getattr(self.now, what) - getattr(self.first, what)
+        return abs(change) if what in ("rules", "routes") else max(change, 0)
+
+    def words(self, what: str) -> str:
+        """As in `70 → 71 MiB`."""
+        return f"{getattr(self.first, what)} → {getattr(self.now, what)}{UNITS.get(what, '')}"
+
+
+class Side:
+    """The processes of one side, one after the other, and the looks at them."""
+
+    def __init__(self, name: str) -> None:
+        self.looks: list[Look] = []
+        self._name = name
+        self._first: Held | None = None
+        self._failures = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing is known of the process that runs."""
+        return self._first is None
+
+    def look(self, now: Held) -> Look:
+        """At the process that runs, to be kept or not."""
+        first = self._first or now
+        if self.looks:
+            always = self.looks[0].first
+            first = replace(first, rules=always.rules, routes=always.routes)
+        return Look(self._name, first, now, self._failures)
+
+    def keep(self, look: Look) -> None:
+        """It counts; the first one of a process is what later ones are compared with."""
+        self._first = look.first
+        self.looks.append(look)
+
+    def failed(self) -> None:
+        """Something has happened; a process that is new since then has not lived through it."""
+        if self._first is not None:
+            self._failures += 1
+
+    def ends(self) -> None:
+        """The process is about to be killed."""
+        self._first, self._failures = None, 0
 
 
 class Soak:
@@ -79,7 +144,7 @@ class Soak:
         self._lab = lab
         self._choice = choice
         self._moves = 0
-        self._network = ""
+        self.sides = {Party.PROVIDER: Side("serve"), Party.USER: Side("up")}
         self.failures: dict[str, Callable[[], Awaitable[None]]] = {
             "a node dies": self._node_dies,
             "a node falls silent": self._node_falls_silent,
@@ -98,10 +163,13 @@ class Soak:
         self.tunnel = await connect(self._lab)
         self._flow = await LongFlow.start(self._lab)
 
-    async def go_on(self) -> float:
-        """Seconds until another block has come back from now on."""
+    async def fail(self, name: str) -> float:
+        """Make it happen; the seconds from then on until another block has come back."""
+        await self.failures[name]()
         start = time.monotonic()
         await self._flow.goes_on(PATIENCE)
+        for side in self.sides.values():
+            side.failed()
         return time.monotonic() - start
 
     @property
@@ -109,12 +177,28 @@ class Soak:
         """What the connection has carried."""
         return self._flow.blocks
 
-    async def held(self) -> dict[str, Held]:
-        """What both sides hold now."""
-        return {
-            process.name: await held(self._lab, party, process)
-            for party, process in ((Party.PROVIDER, self.tunnel.serve), (Party.USER, self.tunnel.up))
-        }
+    @property
+    def looks(self) -> list[Look]:
+        """All that count."""
+        return [look for side in self.sides.values() for look in side.looks]
+
+    async def look_at_new(self) -> None:
+        """Take what the processes hold of which nothing is known yet."""
+        for party, side in self.sides.items():
+            if side.is_new:
+                await self.look(party)
+
+    async def look(self, party: Party) -> None:
+        """Take what the side's process holds; for a while it may still let go of what is too much."""
+        side, process = self.sides[party], self.tunnel.serve if party is Party.PROVIDER else self.tunnel.up
+        deadline = time.monotonic() + SETTLE
+        while True:
+            settled = not side.is_new or await is_at_its_nodes(self._lab, party, process)
+            look = side.look(await held(self._lab, party, process))
+            if (settled and not grown([look])) or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(LOOK_AGAIN)
+        side.keep(look)
 
     async def left_behind(self) -> str:
         """Stop both sides: what differs from before they began, as a diff."""
@@ -140,10 +224,16 @@ class Soak:
     async def _nodes_restart(self) -> None:
         await outages.restart_devnet(self.tunnel, self._choice.uniform(0.2, 5.0))
 
+    async def _last_look(self, party: Party) -> None:
+        await self.look(party)
+        self.sides[party].ends()
+
     async def _provider_killed(self) -> None:
+        await self._last_look(Party.PROVIDER)
         await outages.restart_serve(self.tunnel)
 
     async def _user_killed(self) -> None:
+        await self._last_look(Party.USER)
         self.tunnel.up.kill()
         await self.tunnel.start_up()
 
@@ -171,12 +261,10 @@ class Soak:
 
 
 async def held(lab: Lab, party: Party, process: Process) -> Held:
-    """What the process and its machine hold now."""
+    """What the process and its machine hold now; NconnectError if it has ended."""
+    answer = await ask(lab, party, process, "tasks")
     proc = Path(f"/proc/{process.pid}")
     resident = int(proc.joinpath("statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    home = lab.directory / party
-    places = Places(config=home / "config.toml", state=home / "state", runtime=home / "run")
-    answer = await asyncio.to_thread(asking.ask, places, process.name, "tasks")
     return Held(
         memory=resident >> 20,
         files=len(list(proc.joinpath("fd").iterdir())),
@@ -184,6 +272,19 @@ async def held(lab: Lab, party: Party, process: Process) -> Held:
         rules=await lines(lab, party, "nft list ruleset; ip -4 rule; ip -6 rule"),
         routes=await lines(lab, party, "ip -4 route show table all; ip -6 route show table all"),
     )
+
+
+async def is_at_its_nodes(lab: Lab, party: Party, process: Process) -> bool:
+    """Whether all of its paths are there."""
+    status = decode(await ask(lab, party, process, "status"))
+    return all(path.state == "ready" for path in status.paths)
+
+
+async def ask(lab: Lab, party: Party, process: Process, request: str) -> bytes:
+    """What the process answers on its control socket."""
+    home = lab.directory / party
+    places = Places(config=home / "config.toml", state=home / "state", runtime=home / "run")
+    return await asyncio.to_thread(asking.ask, places, process.name, request)
 
 
 async def lines(lab: Lab, party: Party, script: str) -> int:
@@ -202,16 +303,24 @@ def without_network(state: str) -> str:
     return "\n".join(kept)
 
 
-def grown(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
-    """What is more than it may be, a line each."""
+def grown(looks: Sequence[Look]) -> list[str]:
+    """What is more than it may be, a line for each side and thing: of the process that grew most."""
     return [
-        f"{name} held {first} {what} and holds {last}"
-        for name in before
-        for what, first, last, slack in zip(
-            Held.__annotations__, astuple(before[name]), astuple(after[name]), astuple(SLACK), strict=True
-        )
-        if last > first + slack
+        f"{name} held {most.words(what)} {what}, having lived through {most.failures} failures"
+        for name, what, most in worst(looks)
+        if most.growth(what) > getattr(SLACK, what)
     ]
+
+
+def worst(looks: Sequence[Look]) -> list[tuple[str, str, Look]]:
+    """For each side and thing the look at what had grown most; of equal ones that after most failures."""
+
+    def most(name: str, what: str) -> Look:
+        ours = (look for look in looks if look.name == name)
+        return max(ours, key=lambda look: (look.growth(what), look.failures))
+
+    names = dict.fromkeys(look.name for look in looks)
+    return [(name, what, most(name, what)) for name in names for what in Held.__annotations__]
 
 
 def stall_table(stalls: Mapping[str, Sequence[float]]) -> list[str]:
@@ -228,22 +337,16 @@ def stall_table(stalls: Mapping[str, Sequence[float]]) -> list[str]:
     ]
 
 
-def held_table(before: Mapping[str, Held], after: Mapping[str, Held]) -> list[str]:
-    """What was held at the beginning and at the end."""
+def held_table(looks: Sequence[Look]) -> list[str]:
+    """What the process held that grew most: once it had settled, and at last."""
+    cells: dict[str, list[str]] = {}
+    for name, what, most in worst(looks):
+        cells.setdefault(name, []).append(f"{most.words(what)} ({most.failures})")
     return [
-        "| held, at first → at last | memory | open files | tasks | lines of rules | lines of routes |",
+        "| held, at first → at last (failures between)"
+        " | memory | open files | tasks | lines of rules | lines of routes |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
-        *(
-            f"| `{name}` | "
-            + " | ".join(
-                f"{first} → {last}{' MiB' if what == 'memory' else ''}"
-                for what, first, last in zip(
-                    Held.__annotations__, astuple(before[name]), astuple(after[name]), strict=True
-                )
-            )
-            + " |"
-            for name in before
-        ),
+        *(f"| `{name}` | {' | '.join(row)} |" for name, row in cells.items()),
     ]
 
 
@@ -257,25 +360,26 @@ async def soak(minutes: float, seed: int) -> int:
         run = Soak(lab, choice)
         try:
             await run.start()
-            before = await run.held()
             end = time.monotonic() + 60 * minutes
             while time.monotonic() < end:
                 await asyncio.sleep(choice.uniform(*REST))
+                await run.look_at_new()
                 name = choice.choice(list(run.failures))
-                await run.failures[name]()
-                stall = await run.go_on()
+                stall = await run.fail(name)
                 stalls.setdefault(name, []).append(stall)
                 print(f"{time.strftime('%H:%M:%S')}  {name:<28} {stall:6.2f} s", flush=True)
             await asyncio.sleep(SETTLE)
-            after, blocks = await run.held(), run.blocks
+            for party in run.sides:
+                await run.look(party)
+            blocks = run.blocks
             left = await run.left_behind()
         except NconnectError as error:
             said = {process.name: f"{process.name} said:\n{process.tail()}" for process in lab.processes}
             print("", *said.values(), "", f"NOT OK after {name}, with --seed {seed}: {error}", sep="\n")
             return 1
-    print("", *stall_table(stalls), "", *held_table(before, after), "", sep="\n")
+    print("", *stall_table(stalls), "", *held_table(run.looks), "", sep="\n")
     print(f"One TCP connection carried {blocks:,} blocks of 16 KiB each way through all of it; seed {seed}.")
-    problems = [*grown(before, after), *([f"left behind:\n{left}"] if left else [])]
+    problems = [*grown(run.looks), *([f"left behind:\n{left}"] if left else [])]
     for problem in problems:
         print(f"NOT OK: {problem}")
     return 1 if problems else 0

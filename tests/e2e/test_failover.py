@@ -12,14 +12,17 @@ The limits are coarse; `scripts/bench failover` has the figures.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from nconnect.demo import outages, steps
 from nconnect.demo.heartbeat import Heartbeat
-from nconnect.demo.lab import Lab
+from nconnect.demo.lab import LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
 from nconnect.tunnel.link import ANSWER_TIMEOUT
 
@@ -30,6 +33,23 @@ pytestmark = pytest.mark.netns
 # On a machine that is busy with other tests everything takes several times as long.
 BUSY = 4
 PATIENCE = 60.0
+WATCH = 3.0
+"""Seconds after a node has died in which a standstill may begin."""
+MEGABYTE = 1 << 20
+
+HERE = Path(__file__).parent
+DOWNLOAD = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], 7002)) as connection:
+    connection.send(b"1000000000000 1\\n")
+    said = 0.0
+    while connection.recv(1 << 18):
+        now = time.monotonic()
+        if now > said + 0.02:
+            print(f"{now:.6f} {now:.6f}", flush=True)
+            said = now
+"""
+"""Takes from lan_server.py as much as comes, and says when something did, in the words of the heartbeat."""
 
 
 async def is_back_after(heartbeat: Heartbeat, moment: float) -> float:
@@ -37,12 +57,62 @@ async def is_back_after(heartbeat: Heartbeat, moment: float) -> float:
     return (await heartbeat.beat_after(moment, PATIENCE)).answered - moment
 
 
-@pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])
+async def longest_stall(heartbeat: Heartbeat, moment: float) -> float:
+    """Seconds of the longest that begins within `WATCH` seconds of `moment`, however long it lasts."""
+    end = await heartbeat.beat_after(moment + WATCH, PATIENCE)
+    return heartbeat.longest_stall(moment, end.answered)
+
+
+async def start_download(lab: Lab) -> Heartbeat:
+    """As fast as it goes, for ever; its beats are when something came."""
+    server = lab.start(Party.LAN, [sys.executable, str(HERE / "lan_server.py")], name="lan_server")
+    await server.wait_for("^ready$", steps.START_SECONDS)
+    client = lab.start(Party.USER, [sys.executable, "-c", DOWNLOAD, LAN_HOST], name="download")
+    await client.wait_for(r"^[\d.]+ [\d.]+$", steps.START_SECONDS)
+    return Heartbeat(client)
+
+
+async def status_says(lab: Lab, health: str) -> None:
+    """Wait until `nconnect status` begins with this."""
+    pattern, output = re.compile(rf"up +{health}\n"), ""
+    deadline = time.monotonic() + PATIENCE
+    while not pattern.match(output):
+        assert time.monotonic() < deadline, f"status does not say {health} but\n{output}"
+        output = (await lab.run_nconnect(Party.USER, "status", check=False)).stdout
+
+
+NODE_DIES = pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])
+
+
+@NODE_DIES
 async def test_one_of_four_nodes_dies(tunnel: Tunnel, silent: bool) -> None:
     heartbeat = await Heartbeat.start(tunnel.lab)
     moment = await outages.kill_node(tunnel.lab, 1, silent=silent)
-    await heartbeat.beat_after(moment + 3.0, PATIENCE)
-    assert heartbeat.longest_stall(moment, moment + 3.0) < 1.0 * BUSY
+    assert await longest_stall(heartbeat, moment) < 1.0 * BUSY
+
+
+@NODE_DIES
+async def test_one_of_four_nodes_dies_under_load(tunnel: Tunnel, silent: bool) -> None:
+    """What fills the tunnel goes on, and so does what has to get through beside it."""
+    heartbeat, download = await Heartbeat.start(tunnel.lab), await start_download(tunnel.lab)
+    before = (await steps.up_status(tunnel.lab)).bytes_in
+    moment = await outages.kill_node(tunnel.lab, 1, silent=silent)
+    stalls = [await longest_stall(one, moment) for one in (heartbeat, download)]
+    assert max(stalls) < 1.0 * BUSY, stalls
+    # It was a load: the heartbeat is a thousandth of that.
+    assert (await steps.up_status(tunnel.lab)).bytes_in - before > 10 * MEGABYTE
+
+
+async def test_status_tells_of_nodes_that_die(tunnel: Tunnel) -> None:
+    await Heartbeat.start(tunnel.lab)
+    await status_says(tunnel.lab, r"connected for \d+ s")
+    await outages.kill_node(tunnel.lab, 0)
+    await status_says(tunnel.lab, r"degraded \(3 of 4 paths\) for \d+ s: node 192\.0\.2\.1:30004.*")
+    for index in range(1, 4):
+        await outages.kill_node(tunnel.lab, index)
+    await status_says(tunnel.lab, r"reconnecting for \d+ s: no answer from the provider since \d+ s \(.+\)")
+    await outages.revive_nodes(tunnel.lab)
+    await status_says(tunnel.lab, r"connected for \d+ s")
 
 
 async def test_nodes_that_fall_silent_are_noticed_under_traffic(tunnel: Tunnel) -> None:
