@@ -62,11 +62,11 @@ def targets(policy: PolicyFile, words: Sequence[str]) -> tuple[Target, ...]:
     return parse_targets(texts)
 
 
-def tell_gateway(where: Places) -> None:
-    """Have what was changed hold now, where a gateway runs."""
+def tell_gateway(where: Places) -> list[str]:
+    """Have what was changed hold now, where a gateway runs; what it warns of."""
     from nconnect.tunnel.asking import tell_permissions_changed
 
-    tell_permissions_changed(where)
+    return [line for lines in tell_permissions_changed(where).values() for line in lines]
 
 
 def audit(where: Places) -> Audit:

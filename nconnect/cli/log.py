@@ -55,17 +55,25 @@ def command(
 
 
 def _filter(user: str) -> Callable[[Entry], bool]:
-    """Which entries are about a user. Whoever was refused may call themselves as they like."""
+    """Which entries are about a user.
+
+    A name is one that the provider gave: whoever was refused may call themselves as they like, and what an
+    admitted user calls itself is in parentheses, with which no name begins.
+
+    Raises:
+        UsageError: `user` is neither a key nor a name that a user may have.
+    """
     from nconnect.errors import AddressError
     from nconnect.permission.audit import Event
-    from nconnect.permission.keys import parse_key
+    from nconnect.permission.keys import check_name, parse_key
 
     if not user:
         return lambda entry: True
     try:
         key = parse_key(user).hex()
     except AddressError:
-        return lambda entry: entry.name == user and entry.event != Event.REFUSED
+        name = check_name(user)
+        return lambda entry: entry.name == name and entry.event != Event.REFUSED
     return lambda entry: entry.key == key
 
 
@@ -80,7 +88,9 @@ def _line(entry: Entry) -> str:
         details.append(f"invite {entry.invite}")
     if entry.grant is not None:
         grant = entry.grant
-        details.append(granting.in_words(grant.targets, grant.expires, grant.rate, grant.quota))
+        details.append(
+            granting.in_words(grant.targets, grant.expires, grant.rate, grant.quota, served=grant.served)
+        )
     if entry.source:
         details.append(f"by {entry.source}")
     if entry.reason:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nconnect.errors import AddressError, UsageError
+from nconnect.errors import AddressError, NconnectError, UsageError
 from nconnect.places import places
 
 
@@ -37,7 +37,7 @@ def command(
         revoked = store.revoke(key_or_name)
     if isinstance(key_or_name, str) and revoked is None:
         raise UsageError(f"nobody named {user!r} is allowed; see who is with: nconnect users")
-    granting.tell_gateway(where)
+    warnings = granting.tell_gateway(where)
     audit = granting.audit(where)
     if revoked is not None:
         audit.record("revoked", revoked.key, name=revoked.name, grant=revoked.grant, source=revoked.by)
@@ -45,3 +45,6 @@ def command(
     elif isinstance(key_or_name, bytes):
         audit.record("revoked", key_or_name)
         typer.echo(f"revoked key {key_or_name.hex()}, which no `nconnect allow` had let in")
+    if warnings:
+        # The policy file was changed, or broken, and the gateway goes by what it read before.
+        raise NconnectError("\n".join([*warnings, "have it read again: nconnect policy check, then SIGHUP"]))

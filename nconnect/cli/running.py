@@ -35,7 +35,7 @@ class Service(Protocol):
 class Provider(Protocol):
     """A service that has users, whose permissions may change."""
 
-    def permissions_changed(self) -> None: ...
+    def permissions_changed(self) -> list[str]: ...
     def reload(self) -> asyncio.Future[None]: ...
 
 
@@ -56,9 +56,8 @@ async def _run(
         assert service is not None  # nothing runs between the instance's start and `make`
         return service.status()
 
-    def permissions_changed() -> None:
-        if isinstance(service, Provider):
-            service.permissions_changed()
+    def permissions_changed() -> list[str]:
+        return service.permissions_changed() if isinstance(service, Provider) else []
 
     loop = asyncio.get_running_loop()
     had_terminal = has_terminal()

@@ -109,12 +109,14 @@ class Provider(Providing):
 
     # One user
 
-    def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
+    def _suits(self, hello: control.Hello) -> None:
         if control.CAPABILITY_FORWARD not in hello.capabilities:
             raise RefusedError(
                 control.RefusalCode.KIND,
                 "this provider has no TUN device; connect with `nconnect socks` instead",
             )
+
+    def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
         return control.Welcome(
             addresses=(),
             gateways=(),

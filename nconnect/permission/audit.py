@@ -166,6 +166,7 @@ def _fact(value: object) -> object:
             "expires": value.expires,
             "rate": value.rate or None,
             "quota": value.quota or None,
+            "served": value.served or not value.targets or None,
         }
         return _said(grant)
     return value[:MAX_TEXT] if isinstance(value, str) else value

@@ -26,6 +26,8 @@ class GrantEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Bits a second."""
     quota: int = 0
     """Bytes."""
+    served: bool = False
+    """All that was served, as well as `targets`; not in lines of earlier versions."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,9 +40,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str = ""
     """The user's public key in hex."""
     name: str = ""
-    """What the provider calls the user; of a stranger, what they call themselves."""
+    """What the provider calls the user; if it gave no name, in parentheses, what they call themselves. Of a
+    stranger, who was refused, the latter as they said it."""
     source: str = ""
-    """Who let them in: the policy file, a command, an invite by its ID."""
+    """Who let them in: file and line of the policy, a command, an invite by its ID."""
     invite: str = ""
     """The ID of the invite."""
     reason: str = ""

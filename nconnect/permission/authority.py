@@ -10,7 +10,7 @@ Three sources, of which the first that knows a key decides:
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,11 @@ class Authority:
         self._policy_path = policy
         self.policy = policy_file.load(policy) if policy is not None else PolicyFile(Path())
         """What the file said when it was last read; set it to `read_policy()`."""
-        self._unsaved: Counter[bytes] = Counter()
+        self._since: dict[bytes, float] = {}
+        """Of each key that was let in, `StoredUser.since` at that moment; 0 if the store did not know it."""
+        self._unsaved: defaultdict[bytes, Counter[float]] = defaultdict(Counter)
+        """Bytes that the store does not know of, by key, and by the `since` of the grant that held then:
+        they do not count towards another one, which a command may put in its place."""
         self.on_event: OnEvent = _nobody_listens
         self.redeemer: Redeem | None = None
         self.expects: Expects = lambda identifier, key, now: False
@@ -100,14 +104,20 @@ class Authority:
             HostError: the store cannot be read.
         """
         stored = self.store.find(key)
+        decision = self._decide(key, stored, now)
+        if decision.grant is not None:
+            self._since[key] = stored.since if stored is not None else 0.0
+        return decision
+
+    def _decide(self, key: bytes, stored: StoredUser | None, now: float) -> Decision:
         named = self.policy.users.get(key)
-        unsaved = self._unsaved[key]
+        unsaved = self._unsaved.get(key, Counter())
         if named is not None:
-            return _within_quota(named.decide(now), (stored.used if stored else 0) + unsaved)
+            return _within_quota(named.decide(now), (stored.used if stored else 0) + unsaved.total())
         if stored is not None and stored.revoked:
             return _refused(RefusalCode.REVOKED, "the provider has revoked your access", stored.name)
         if stored is not None and stored.allowed:
-            return _within_quota(_stored(stored, now), stored.used_of_grant + unsaved)
+            return _within_quota(_stored(stored, now), stored.used_of_grant + unsaved[stored.since])
         if key in self.given:
             return Decision(Grant(), source=Source.COMMAND_LINE, by=Source.COMMAND_LINE)
         return _refused(RefusalCode.NOT_ADMITTED, "this key is not admitted")
@@ -125,8 +135,8 @@ class Authority:
     # Counting
 
     def count_usage(self, key: bytes, used: int) -> None:
-        """Bytes that a user sent or received."""
-        self._unsaved[key] += used
+        """Bytes that a user sent or received, under the grant by which `decide` last let them in."""
+        self._unsaved[key][self._since.get(key, 0.0)] += used
 
     def save_usage(self) -> None:
         """Write what was counted into the store.
@@ -134,9 +144,8 @@ class Authority:
         Raises:
             HostError: it cannot be written; it is tried again the next time.
         """
-        used = {key: size for key, size in self._unsaved.items() if size}
-        if used:
-            self.store.add_usages(used)
+        if self._unsaved:
+            self.store.add_usages(self._unsaved)
         self._unsaved.clear()
 
 

@@ -32,10 +32,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ SECTIONS = ("services", "users", "groups", "grants")
 FIELDS = ("users", "groups", "to", "expires", "rate", "quota")
 EVERYTHING = "lan"
 """In `to`: all that is served."""
+_KEYS = re.compile(r"""#.*|(["'])(?:[^"']*\.)?([0-9A-Fa-f]{64})\1""")
+"""Comments, and the keys in quotes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class FileUser:
     name: str
     key: bytes
     grants: tuple[Grant, ...]
+    where: str = ""
+    """File and line that name the user."""
 
     def decide(self, now: float) -> Decision:
         """What the file says of this user at `now`, whatever was used so far."""
@@ -73,7 +78,7 @@ class FileUser:
             code, reason = RefusalCode.NOT_ADMITTED, "the provider's policy grants your key nothing"
             if self.grants:
                 code, reason = RefusalCode.EXPIRED, "what you were granted has expired"
-            return Decision(None, self.name, Source.FILE, code=code, reason=reason)
+            return Decision(None, self.name, Source.FILE, self.where, code=code, reason=reason)
         ends = [grant.expires for grant in active if grant.expires is not None]
         grant = Grant(
             targets=tuple(dict.fromkeys(target for grant in active for target in grant.targets)),
@@ -82,7 +87,7 @@ class FileUser:
             quota=_most(grant.quota for grant in active),
             served=any(grant.served or not grant.targets for grant in active),
         )
-        return Decision(grant, self.name, Source.FILE, until=min(ends, default=None))
+        return Decision(grant, self.name, Source.FILE, self.where, until=min(ends, default=None))
 
 
 def _most(limits: Iterator[int]) -> int:
@@ -96,7 +101,6 @@ class PolicyFile:
     """What the file says."""
 
     path: Path
-    text: str = field(default="", repr=False)
     users: Mapping[bytes, FileUser] = field(default_factory=dict)
     services: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
 
@@ -106,7 +110,7 @@ class PolicyFile:
 
     def where(self, user: FileUser) -> str:
         """File and line that name a user."""
-        return f"{self.path}:{line_of(self.text, ('users', user.name))}"
+        return user.where
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,27 @@ def parse(path: Path, raw: bytes) -> tuple[PolicyFile, list[Problem]]:
         return PolicyFile(path), [Problem(1, f"not TOML that can be read: {error}")]
     reader = _Reader(document)
     services, users = reader.read()
+    lines = _lines_of_keys(text)
+    users = {
+        key: replace(user, where=f"{path}:{lines[key]}" if key in lines else str(path))
+        for key, user in users.items()
+    }
     found = dict(reversed(reader.problems[:MAX_PROBLEMS]))
     problems = [Problem(line_of(text, place), reason) for place, reason in found.items()]
-    return PolicyFile(path, text, users, services), sorted(problems, key=lambda problem: problem.line)
+    return PolicyFile(path, users, services), sorted(problems, key=lambda problem: problem.line)
+
+
+def _lines_of_keys(text: str) -> dict[bytes, int]:
+    """On which line each key is, the first one; `line_of` would parse the file for each of thousands.
+
+    A key that is written with TOML's escapes is not among them; nobody does that.
+    """
+    lines: dict[bytes, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        for match in _KEYS.finditer(line):
+            if match[2]:
+                lines.setdefault(bytes.fromhex(match[2]), number)
+    return lines
 
 
 def _syntax_problem(raw: bytes, reason: str) -> Problem:

@@ -247,23 +247,30 @@ class Store:
         return user if user is not None and user.allowed else None
 
     def add_usage(self, key: bytes, used: int) -> None:
-        """Count bytes of this key."""
-        self.add_usages({key: used})
+        """Count bytes of this key, towards what it is granted now."""
+        user = self.find(key)
+        self.add_usages({key: {user.since if user is not None else 0.0: used}})
 
-    def add_usages(self, used: Mapping[bytes, int]) -> None:
-        """Count bytes of several keys; a power failure may forget the last ones."""
+    def add_usages(self, used: Mapping[bytes, Mapping[float, int]]) -> None:
+        """Count bytes of several keys, each by the `since` of the grant under which they were used.
+
+        Where the key has another grant by now, they do not count towards it. A power failure may forget the
+        last ones.
+        """
         with self._explained():
             # In WAL mode NORMAL means no fsync for each commit: this happens all the time, in the event loop.
             self._db.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self._transaction():
-                    for key, size in used.items():
+                    for key, sizes in used.items():
                         self._make_room(key)
-                        self._db.execute(
-                            "INSERT INTO users (key, used) VALUES (?1, ?2) "
-                            "ON CONFLICT (key) DO UPDATE SET used = min(used + ?2, ?3)",
-                            (key, size, MAX_USED),
-                        )
+                        for since, size in sizes.items():
+                            self._db.execute(
+                                "INSERT INTO users (key, used) VALUES (?1, ?2) "
+                                "ON CONFLICT (key) DO UPDATE SET used = min(used + ?2, ?3), used_before = "
+                                "CASE WHEN since = ?4 THEN used_before ELSE min(used_before + ?2, ?3) END",
+                                (key, size, MAX_USED, since),
+                            )
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
 

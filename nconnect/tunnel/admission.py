@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Never
 
-from nconnect.errors import HostError, NconnectError, RefusedError
+from nconnect.errors import HostError, NconnectError, RefusedError, UsageError
 from nconnect.nkn.listener import Listener
 from nconnect.nkn.session import Session
 from nconnect.permission.authority import Authority
 from nconnect.permission.bucket import Bucket
 from nconnect.permission.decision import Decision, Source
 from nconnect.permission.grants import Grant
+from nconnect.permission.keys import check_name
 from nconnect.permission.knocks import MAX_KNOCKS, Knocks
 from nconnect.secure.identity import Identity
 from nconnect.tunnel import control, status
@@ -48,6 +49,12 @@ ANSWERS_AT_ONCE = 32
 """Sessions of strangers that are answered at all, in the long run and at once: who comes too often hears that
 the session is over, while there are few of them. An answer costs a millisecond, and who floods us with dials
 gets none: silence costs a tenth of that. Who dials again meanwhile, as all do for seconds, is heard later."""
+REDIALS_PER_SECOND = 2
+REDIALS_AT_ONCE = 32
+"""Handshakes with one user who is let in: as many as somebody needs whose network comes and goes, and less
+than a hundredth of the time in the long run."""
+MAX_REDIALLING = 4096
+"""Users whose handshakes are counted; one who is forgotten has all at once again."""
 HELLO_TIMEOUT = 10.0
 """Seconds from TLS to Hello."""
 
@@ -66,8 +73,19 @@ class Admitted:
 
     @property
     def name(self) -> str:
-        """What the provider calls the user, or else the user."""
-        return self.decision.name or self.hello.name
+        """What the provider calls the user, or else, in parentheses, the user.
+
+        Nobody passes for somebody else by what they say: no name that a provider gives begins so.
+        """
+        return self.decision.name or _self_said(self.hello.name)
+
+
+def _self_said(name: str) -> str:
+    """What users call themselves, as it is shown; nothing if it could be no user's name, such as a key."""
+    try:
+        return f"({check_name(name)})"
+    except UsageError:
+        return ""
 
 
 Follow = Callable[[Admitted], Awaitable[None]]
@@ -82,12 +100,15 @@ class Admission:
         identity: Identity,
         authority: Authority,
         say: Callable[[str], None],
+        suits: Callable[[control.Hello], None],
         offer: Offer,
         follow: Follow,
     ) -> None:
+        """`suits` raises RefusedError for who wants something else than this kind of provider has."""
         self._identity = identity
         self._authority = authority
         self._say = say
+        self._suits = suits
         self._offer = offer
         self._follow = follow
         self._loop = asyncio.get_running_loop()
@@ -97,7 +118,9 @@ class Admission:
         now = self._loop.time()
         self._strangers = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_SECOND, now)
         self._invited = Bucket(STRANGERS_AT_ONCE, STRANGERS_PER_SECOND, now)
+        self._redials: OrderedDict[bytes, Bucket] = OrderedDict()
         self._answers = Bucket(ANSWERS_AT_ONCE, ANSWERS_PER_SECOND, now)
+        self._answers_to_invited = Bucket(ANSWERS_AT_ONCE, ANSWERS_PER_SECOND, now)
         self.handshakes: Counter[bytes] = Counter()
         """Sessions that are neither welcomed nor refused yet, by key."""
 
@@ -113,7 +136,8 @@ class Admission:
             if self._authority.decide(key, now).grant is not None:
                 return True
             if self._authority.expects(identifier, key, now):
-                return True
+                # Who has one invite can say so for any number of keys.
+                return self._answers_to_invited.take(self._loop.time())
         return self._answers.take(self._loop.time())
 
     async def accept(self, listener: Listener) -> Never:
@@ -171,11 +195,20 @@ class Admission:
         if self.handshakes[key] >= MAX_HANDSHAKES_PER_KEY:
             return False
         if self._authority.decide(key, now).grant is not None:
-            return True
+            return self._may_redial(key)
         if self._authority.expects(identifier, key, now):
             # However many strangers knock, who was invited is heard.
             return self.handshakes.total() < 2 * MAX_HANDSHAKES and self._invited.take(self._loop.time())
         return self.handshakes.total() < MAX_HANDSHAKES and self._may_knock(key)
+
+    def _may_redial(self, key: bytes) -> bool:
+        """Whether a user who is let in may have another handshake now."""
+        now = self._loop.time()
+        bucket = self._redials.pop(key, None) or Bucket(REDIALS_AT_ONCE, REDIALS_PER_SECOND, now)
+        self._redials[key] = bucket
+        if len(self._redials) > MAX_REDIALLING:
+            self._redials.popitem(last=False)
+        return bucket.take(now)
 
     def _may_knock(self, key: bytes) -> bool:
         """Whether this stranger may cost us a handshake now."""
@@ -214,6 +247,7 @@ class Admission:
             return None
         try:
             decision, grant = self._decide(key, hello)
+            self._suits(hello)
             welcome = self._offer(key, hello, grant)
         except RefusedError as refusal:
             reason = refusal.reason
@@ -234,6 +268,8 @@ class Admission:
             )
         decision = self._authority.decide(key, time.time())
         if hello.invite_token and decision.source is not Source.FILE:
+            # Before the invite is used up: the same person may be right with another command.
+            self._suits(hello)
             decision = self._redeem(hello.invite_token, key, decision)
         if decision.grant is None:
             if self._knocks.knock(key, hello.name, self._loop.time()):

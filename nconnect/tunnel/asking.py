@@ -69,16 +69,18 @@ def down(places: Places, name: str) -> list[str]:
     return left
 
 
-def tell_permissions_changed(places: Places) -> list[str]:
-    """Have the provider that runs here hold its users to what holds now; the names of those that did.
+def tell_permissions_changed(places: Places) -> dict[str, list[str]]:
+    """Have the provider that runs here hold its users to what holds now; the names of those that did, with
+    what each warns of.
 
     One that does not answer finds out by itself in a moment.
     """
-    told = []
+    told = {}
     for name in running(places):
         with contextlib.suppress(NconnectError):
-            if _ask(places, name, "permissions").get("ok"):
-                told.append(name)
+            answer = _ask(places, name, "permissions")
+            if answer.get("ok"):
+                told[name] = list(map(str, answer.get("warnings") or ()))
     return told
 
 

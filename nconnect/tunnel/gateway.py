@@ -134,12 +134,14 @@ class Gateway(Providing):
 
     # One user
 
-    def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
-        """What an admitted user gets; RefusedError if there is no address, or none is wanted."""
+    def _suits(self, hello: control.Hello) -> None:
         if control.CAPABILITY_FORWARD in hello.capabilities:
             raise RefusedError(
                 control.RefusalCode.KIND, "this provider carries packets; connect with `nconnect up` instead"
             )
+
+    def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
+        """What an admitted user gets; RefusedError if there is no address."""
         try:
             addresses = self._leases.lease(key, self._absence.holds)
             self._absence.come(key)

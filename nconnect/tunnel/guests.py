@@ -29,6 +29,9 @@ A look costs some microseconds a user."""
 SAVE_INTERVAL = 10.0
 """Seconds between writes of what was used: so much traffic a crash makes free."""
 
+LATELY = 5.0
+"""Seconds for which a change by a command is remembered: it may be seen before the command asks."""
+
 Apply = Callable[[Mapping[bytes, Grant | None]], None]
 """Makes each of these users have this grant from now on, None: nothing, all in one change."""
 
@@ -63,6 +66,8 @@ class Guests:
         self._reloading = asyncio.Lock()
         self._due: set[bytes] = set()
         """Whom to decide of again: their grants may have changed."""
+        self._lately: dict[bytes, float] = {}
+        """Whose grants a command changed, and when that was seen."""
         self._saved = time.monotonic()
         self._failing = ""
         self._unsaved = False
@@ -88,10 +93,26 @@ class Guests:
         Raises:
             HostError: the store cannot be read; it is tried again at the next look.
         """
+        self._count()  # what was used until now was used of the grants until now
         changed = self._authority.store.changes()
         self._due |= self._guests.keys() if changed is None else changed
         self._look([key for key in self._due if key in self._guests])
         self._due.clear()
+        now = time.monotonic()
+        self._lately |= dict.fromkeys(changed or (), now)
+        self._lately = {key: when for key, when in self._lately.items() if now - when < LATELY}
+
+    def let_in_all_the_same(self) -> list[str]:
+        """A line for each who was revoked by a command lately, and whom something else lets in."""
+        now, lines = time.time(), []
+        for key in self._lately:
+            stored = self._authority.store.find(key)
+            if stored is not None and stored.revoked:
+                decision = self._authority.decide(key, now)
+                if decision.grant is not None:
+                    how = f"{decision.by or decision.source}, as it was read last"
+                    lines.append(f"{key.hex()} is still let in by {how}")
+        return lines
 
     def reload(self) -> asyncio.Task[None]:
         """Read the policy file again, beside the packets; if it is wrong, what it said before stays."""
@@ -119,7 +140,6 @@ class Guests:
     async def run(self) -> Never:
         """Hold everybody to their grants, until cancelled."""
         while True:
-            await asyncio.sleep(TICK)
             try:
                 self._tick()
             except NconnectError as error:
@@ -127,6 +147,7 @@ class Guests:
             else:
                 if not self._unsaved:
                     self._failing = ""
+            await asyncio.sleep(TICK)
 
     async def close(self) -> None:
         """Count what is not counted yet, and wait until everybody who was cut off is told."""

@@ -39,7 +39,7 @@ class Instance:
         places: Places,
         name: str,
         status: Callable[[], Status],
-        permissions_changed: Callable[[], None] | None = None,
+        permissions_changed: Callable[[], list[str]] | None = None,
     ) -> None:
         """`status` and `permissions_changed` are called for who asks; None: this one has no users."""
         self.name = check_name(name)
@@ -143,10 +143,10 @@ class Instance:
             return msgspec.json.encode({"ok": True, "left": self.left})
         if request == "permissions" and self._permissions_changed is not None:
             try:
-                self._permissions_changed()
+                warnings = self._permissions_changed()
             except NconnectError as error:
                 return msgspec.json.encode({"ok": False, "error": str(error)})
-            return b'{"ok": true}'
+            return msgspec.json.encode({"ok": True, "warnings": warnings})
         if request == "tasks":
             return msgspec.json.encode({"tasks": len(asyncio.all_tasks())})
         return b'{"error": "unknown request"}'

@@ -55,7 +55,8 @@ class Providing(ABC):
         )
         self._authority = authority
         self._guests = Guests(authority, say, self._regrant)
-        self._admission = Admission(Identity(key.seed), authority, say, self._offer, self._follow)
+        identity = Identity(key.seed)
+        self._admission = Admission(identity, authority, say, self._suits, self._offer, self._follow)
         self.ready = asyncio.Event()
         """Set when users can connect."""
 
@@ -69,6 +70,10 @@ class Providing(ABC):
     @abstractmethod
     def _regrant(self, grants: Mapping[bytes, Grant | None]) -> None:
         """Make these users have these grants from now on."""
+
+    @abstractmethod
+    def _suits(self, hello: control.Hello) -> None:
+        """RefusedError if this user wants another kind of provider."""
 
     @abstractmethod
     def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
@@ -114,9 +119,11 @@ class Providing(ABC):
 
     # Whom it serves
 
-    def permissions_changed(self) -> None:
-        """Somebody was allowed or revoked: hold everybody who is connected to what holds now."""
+    def permissions_changed(self) -> list[str]:
+        """Somebody was allowed or revoked: hold everybody who is connected to what holds now; a line for each
+        for whom that is not what was meant."""
         self._guests.look()
+        return self._guests.let_in_all_the_same()
 
     def reload(self) -> asyncio.Task[None]:
         """Read the policy file again; if it is wrong, what it said before stays."""

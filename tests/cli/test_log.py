@@ -82,6 +82,25 @@ def test_one_user(provider: Command, audit: Audit, user: str, events: list[str])
     assert [line.split()[2] for line in answer.stdout.splitlines()] == events
 
 
+def test_all_that_is_served_beside_a_target(provider: Command, audit: Audit) -> None:
+    audit.record(Event.CHANGED, BOB, name="desk", grant=Grant(GRANT.targets, served=True))
+    line = provider.run("log", "--user", "desk").stdout.splitlines()[-1]
+    assert line.endswith(f"changed   desk {BOB.hex()}: all that is served, 192.168.1.20:80/tcp")
+    entry = json.loads(provider.run("log", "--user", "desk", "--json").stdout.splitlines()[-1])
+    assert entry["grant"] == {"targets": ["192.168.1.20:80/tcp"], "served": True}
+
+
+def test_what_a_user_calls_itself_is_nobody_s_name(provider: Command, audit: Audit) -> None:
+    """Eve was admitted without a name, and calls herself Ann's."""
+    audit.record(Event.ADMITTED, EVE, name="(laptop)", grant=Grant(), source="allow")
+    assert EVE.hex() not in provider.run("log", "--user", "laptop").stdout
+    answer = provider.run("log", "--user", "(laptop)")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "'(laptop)' is not a name for a user" in answer.stderr
+    lines = provider.run("log", "--user", EVE.hex()).stdout.splitlines()
+    assert f"2023-11-14 22:13:20 admitted  (laptop) {EVE.hex()}: all that is served; by allow" in lines
+
+
 def test_since(provider: Command, audit: Audit) -> None:
     recent = Audit(provider.state / DIRECTORY, pytest.fail, clock=lambda: time.time() - 1800)
     recent.record(Event.ADMITTED, BOB, name="desk")

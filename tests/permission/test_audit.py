@@ -72,6 +72,32 @@ def test_what_is_written_comes_back(log: Log) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("grant", "served"),
+    [
+        (GRANT, False),
+        (Grant(GRANT.targets, served=True), True),
+        (Grant(served=True), True),
+        (Grant(), True),
+    ],
+)
+def test_that_all_that_is_served_was_granted_is_told(log: Log, grant: Grant, served: bool) -> None:
+    """Beside targets as well, which are all there is otherwise."""
+    log.record(Event.CHANGED, ANN, grant=grant)
+    [entry] = log.read()
+    assert entry.grant is not None
+    assert (entry.grant.served, len(entry.grant.targets)) == (served, len(grant.targets))
+
+
+def test_a_line_of_an_earlier_version(log: Log) -> None:
+    log.directory.mkdir(parents=True)
+    (log.directory / USERS).write_text(
+        '{"schema":1,"time":1.5,"event":"changed","key":"01","grant":{"targets":["10.0.0.1"],"quota":5}}\n'
+    )
+    [entry] = log.read()
+    assert entry.grant == GrantEntry(("10.0.0.1",), quota=5, served=False)
+
+
 def test_only_its_owner_may_read_it(log: Log) -> None:
     umask = os.umask(0)
     try:

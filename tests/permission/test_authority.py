@@ -81,7 +81,7 @@ def test_the_file_decides_before_all(authority: Authority, policy: Path) -> None
     decision = authority.decide(ANN, NOW)
     assert decision.grant is not None
     assert decision.grant.targets == (parse_target("10.7.7.7"),)
-    assert (decision.name, decision.source) == ("ann", Source.FILE)
+    assert (decision.name, decision.source, decision.by) == ("ann", Source.FILE, f"{policy}:3")
     authority.store.revoke(ANN)
     assert authority.decide(ANN, NOW).source is Source.FILE
     policy.unlink()
@@ -111,6 +111,7 @@ def test_expiry(authority: Authority) -> None:
 
 def test_quota_counts_what_is_saved_and_what_is_not(authority: Authority) -> None:
     authority.store.allow(EVE, "eve", Grant(quota=1000))
+    authority.decide(EVE, NOW)
     authority.count_usage(EVE, 600)
     authority.save_usage()
     authority.save_usage()
@@ -125,6 +126,70 @@ def test_quota_counts_what_is_saved_and_what_is_not(authority: Authority) -> Non
     assert authority.decide(EVE, NOW).code == RefusalCode.QUOTA
     authority.store.allow(EVE, "eve", Grant(quota=1000))
     assert authority.decide(EVE, NOW).grant is not None
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_was_used_before_a_grant_does_not_count_towards_it(
+    authority: Authority, tmp_path: Path, seen: bool
+) -> None:
+    """Another process allows anew while bytes are not saved yet; whether or not we look before we save."""
+    authority.store.allow(EVE, "eve", Grant(quota=1000))
+    authority.decide(EVE, NOW)
+    authority.count_usage(EVE, 900)
+    with Store(tmp_path / "users") as other:
+        other.allow(EVE, "", Grant(quota=1000))
+    authority.count_usage(EVE, 50)
+    if seen:
+        decision = authority.decide(EVE, NOW)
+        assert decision.grant is not None and decision.used == 0
+        authority.count_usage(EVE, 7)
+        assert authority.decide(EVE, NOW).used == 7
+    authority.save_usage()
+    assert authority.decide(EVE, NOW).used == (7 if seen else 0)
+    authority.count_usage(EVE, 993)
+    authority.save_usage()
+    user = authority.store.find(EVE)
+    assert user is not None
+    assert (user.used, user.used_of_grant) == ((1950, 1000) if seen else (1943, 993))
+    assert (authority.decide(EVE, NOW).code == RefusalCode.QUOTA) == seen
+
+
+def test_what_serve_allow_let_pass_does_not_count_towards_a_grant(authority: Authority) -> None:
+    """Nothing was known of Ann in the store, and then something of her usage."""
+    for _ in range(2):
+        authority.decide(ANN, NOW)
+        authority.count_usage(ANN, 500)
+        authority.store.allow(BOB, "", Grant())
+        authority.save_usage()
+    authority.count_usage(ANN, 500)
+    authority.store.allow(ANN, "ann", Grant(quota=1000))
+    authority.save_usage()
+    decision = authority.decide(ANN, NOW)
+    assert decision.grant is not None and decision.used == 0
+    user = authority.store.find(ANN)
+    assert user is not None and user.used == 1500
+
+
+def test_all_that_was_ever_used_counts_towards_a_quota_of_the_file(
+    authority: Authority, policy: Path
+) -> None:
+    authority.store.allow(ANN, "ann", Grant())
+    authority.decide(ANN, NOW)
+    authority.count_usage(ANN, 600)
+    write(policy)
+    authority.policy = authority.read_policy()
+    authority.store.allow(ANN, "ann", Grant())
+    authority.decide(ANN, NOW)
+    authority.count_usage(ANN, 399)
+    assert authority.decide(ANN, NOW).used == 999
+    authority.save_usage()
+    assert authority.decide(ANN, NOW).used == 999
+
+
+def test_strangers_cost_no_memory(authority: Authority) -> None:
+    for number in range(100):
+        authority.decide(number.to_bytes(32), NOW)
+    assert not authority._since and not authority._unsaved
 
 
 def test_a_quota_of_the_file(authority: Authority, policy: Path) -> None:

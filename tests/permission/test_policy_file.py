@@ -60,7 +60,7 @@ def test_what_it_grants() -> None:
         )
     )
     assert not decision.grant.served
-    assert (decision.name, decision.source) == ("ann", Source.FILE)
+    assert (decision.name, decision.source, decision.by) == ("ann", Source.FILE, "policy.toml:7")
     # The most generous hold: one has no quota.
     assert (decision.grant.rate, decision.grant.quota) == (50_000_000, 0)
     assert decision.until == datetime(2026, 9, 1, tzinfo=UTC).timestamp()
@@ -68,6 +68,37 @@ def test_what_it_grants() -> None:
     assert bob.decide(NOW).grant is not None
     nothing = eve.decide(NOW)
     assert (nothing.grant, nothing.code) == (None, RefusalCode.NOT_ADMITTED)
+    assert nothing.by == "policy.toml:9"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f'# ann = "{ANN.hex()}"\n[users]\nann = "{ANN.hex()}"\n', 3),
+        (f'[users]\nbob = "{BOB.hex()}" # before: "{ANN.hex()}"\nann = "{ANN.hex()}"\n', 3),
+        (f'[users]\nbob = "{ANN.hex()}.{BOB.hex()}"\n"ann" = \'a#b.{ANN.hex().upper()}\'\n', 3),
+        (f'\nusers = {{ bob = "{BOB.hex()}", ann = "{ANN.hex()}" }}', 2),
+        (f'\r\nusers.ann = "{ANN.hex()}"\r\n', 2),
+    ],
+)
+def test_which_line_names_a_user(text: str, line: int) -> None:
+    policy, found = parse(Path("policy.toml"), text.encode())
+    assert found == []
+    assert policy.users[ANN].decide(NOW).by == policy.where(policy.users[ANN]) == f"policy.toml:{line}"
+
+
+def test_the_lines_of_thousands_are_found_at_once() -> None:
+    """`decide` is asked all the time, and a gateway must start."""
+    text = "[users]\n" + "".join(f'u{number} = "{number:064x}"\n' for number in range(10_000))
+    policy, found = parse(Path("policy.toml"), text.encode())
+    assert found == []
+    assert policy.users[(9_999).to_bytes(32)].decide(NOW).by == "policy.toml:10001"
+
+
+def test_a_key_in_escapes_has_the_file_only() -> None:
+    policy, found = parse(Path("policy.toml"), f'[users]\nann = "\\u0030{ANN.hex()[1:]}"\n'.encode())
+    assert found == []
+    assert policy.users[ANN].decide(NOW).by == "policy.toml"
 
 
 def test_a_grant_that_expires_takes_what_it_gave_and_no_more() -> None:

@@ -101,16 +101,26 @@ def test_a_name_is_one_user_s(store: Store) -> None:
     assert store.allow(EVE, "laptop", Grant()).key == EVE
 
 
+def since_of(store: Store, key: bytes) -> float:
+    user = store.find(key)
+    assert user is not None
+    return user.since
+
+
 def test_usage_survives_and_a_new_grant_begins_anew(store: Store, path: Path) -> None:
     store.allow(ANN, "ann", GRANT)
     store.add_usage(ANN, 1000)
-    store.add_usages({ANN: 500, EVE: 7})
+    store.add_usages({ANN: {since_of(store, ANN): 500}, EVE: {0.0: 7}})
     with Store(path) as other:
         ann, eve = other.find(ANN), other.find(EVE)
     assert ann is not None and (ann.used, ann.used_of_grant) == (1500, 1500)
     assert eve is not None and eve.used == 7 and not eve.allowed and not eve.revoked
+    before = since_of(store, ANN)
     ann = store.allow(ANN, "", GRANT)
     assert (ann.used, ann.used_of_grant) == (1500, 0)
+    store.add_usages({ANN: {before: 30, ann.since: 4}})
+    ann = store.find(ANN)
+    assert ann is not None and (ann.used, ann.used_of_grant) == (1534, 4)
     store.add_usage(ANN, module.MAX_USED)
     store.add_usage(ANN, module.MAX_USED)
     ann = store.find(ANN)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nconnect.errors import ClosedError, DialTimeoutError
+from nconnect.permission.grants import Grant
 from nconnect.tunnel import admission, control
 from nconnect.tunnel import link as link_module
 from nconnect.tunnel.admission import MAX_HANDSHAKES_PER_KEY
@@ -49,6 +50,35 @@ async def test_a_stranger_is_refused_and_shown(provider: Provider, make_client: 
     )
     assert [knock.key for knock in provider.gateway.status().knocks] == [EVE.public_key.hex()]
     assert provider.users == []
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("laptop", "(laptop)"), (ANN.public_key.hex(), ""), ("(laptop)", ""), ("x) laptop (", ""), ("", "")],
+)
+async def test_what_a_user_calls_itself_passes_for_no_name(
+    provider: Provider, make_client: MakeClient, said: str, shown: str
+) -> None:
+    """Ann has a name of the provider's, Bob was let in without."""
+    provider.authority.store.allow(ANN.public_key, "laptop", Grant())
+    events: list[tuple[str, bytes, object]] = []
+
+    def on_event(kind: str, key: bytes, **facts: object) -> None:
+        events.append((kind, key, facts["name"]))
+
+    provider.authority.on_event = on_event
+    await admitted(await make_client("up", ANN), provider, control.Hello(name="other"))
+    bob = await admitted(await make_client("up", BOB), provider, control.Hello(name=said))
+    names = {user.key: user.name for user in provider.gateway.status().users}
+    assert names == {ANN.public_key.hex(): "laptop", BOB.public_key.hex(): shown}
+    await bob.peer.send(control.Bye("done"))
+    await until(lambda: ("left", BOB.public_key, shown) in events)
+    assert [event for event in events if event[0] == "admitted"] == [
+        ("admitted", ANN.public_key, "laptop"),
+        ("admitted", BOB.public_key, shown),
+    ]
+    who = shown or "a user"
+    assert provider.said[-1] == f"{who} has left: {BOB.public_key.hex()}"
 
 
 async def test_packets_of_a_stranger_go_nowhere(
@@ -192,6 +222,20 @@ async def test_who_floods_gets_no_answer(
         with pytest.raises(DialTimeoutError):
             await eve.dial(provider.address, OVERLAY_SESSION, timeout=1.0)
         assert await provider.serves(await admitted(await make_client("up", ANN), provider))
+
+
+async def test_a_user_who_dials_without_a_pause_is_slowed_down(
+    make_provider: MakeProvider, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each handshake costs the others some milliseconds."""
+    monkeypatch.setattr(admission, "REDIALS_AT_ONCE", 2)
+    monkeypatch.setattr(admission, "REDIALS_PER_SECOND", 0)
+    async with make_provider() as provider:
+        for _ in range(2):
+            await admitted(await make_client("up", ANN), provider)
+        with pytest.raises(ClosedError):
+            await soon(RawPeer.dial(await make_client("up", ANN), provider.address))
+        await admitted(await make_client("up", BOB), provider)
 
 
 async def test_who_hangs_is_hung_up_on(

@@ -11,6 +11,7 @@ import pytest
 
 from nconnect.errors import ClosedError, HostError
 from nconnect.host.grants import Target
+from nconnect.permission import policy_file
 from nconnect.permission.decision import Decision, RefusalCode
 from nconnect.permission.grants import Grant, parse_target
 from nconnect.permission.store import Store
@@ -114,6 +115,24 @@ async def test_a_change_of_one_user_is_one_transaction_and_none_of_the_others(
     assert rules.targets == WEB.targets
 
 
+async def test_who_is_revoked_and_let_in_all_the_same_is_told_of(
+    provider: Provider, connect: MakeUser, tmp_path: Path
+) -> None:
+    """The policy file names the key in memory, although it may not on the disk any more."""
+    file = tmp_path / "policy.toml"
+    file.write_text(f'[users]\nann = "{ANN.public_key.hex()}"\n[[grants]]\nusers = ["ann"]\n')
+    provider.authority.policy = policy_file.load(file)
+    await connect(ANN)
+    provider.authority.store.revoke(ANN.public_key)
+    # By whichever look comes first.
+    for _ in range(2):
+        [line] = provider.gateway.permissions_changed()
+        assert line.startswith(f"{ANN.public_key.hex()} is still let in by {file}:")
+    assert provider.users == [ANN.public_key.hex()]
+    provider.authority.store.revoke(BOB.public_key)
+    assert len(provider.gateway.permissions_changed()) == 1
+
+
 # --- cut off ---
 
 
@@ -130,7 +149,7 @@ async def test_revoked_at_once(provider: Provider, connect: MakeUser) -> None:
     with pytest.raises(ClosedError):
         while True:
             await soon(ann.peer.receive())
-    told = f"laptop is cut off: {ANN.public_key.hex()}: the provider has revoked"
+    told = f"(laptop) is cut off: {ANN.public_key.hex()}: the provider has revoked"
     assert any(line.startswith(told) for line in provider.said)
     assert await provider.serves(bob)
 

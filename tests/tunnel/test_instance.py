@@ -112,11 +112,16 @@ def test_what_is_no_name(name: str) -> None:
 async def test_permissions_changed(places: Places) -> None:
     """Whoever changed users tells the provider that runs, and it answers once that holds."""
     told = []
-    async with Instance(places, "x", status, lambda: told.append("x")), Instance(places, "y", status):
-        assert await asyncio.to_thread(tell_permissions_changed, places) == ["x"]
+
+    def changed() -> list[str]:
+        told.append("x")
+        return ["a warning"]
+
+    async with Instance(places, "x", status, changed), Instance(places, "y", status):
+        assert await asyncio.to_thread(tell_permissions_changed, places) == {"x": ["a warning"]}
         assert b"unknown" in await asyncio.to_thread(ask, places, "y", "permissions")
     assert told == ["x"]
-    assert tell_permissions_changed(places) == []
+    assert tell_permissions_changed(places) == {}
 
 
 async def test_what_runs_in_its_loop_is_counted(places: Places) -> None:
@@ -130,9 +135,9 @@ async def test_what_runs_in_its_loop_is_counted(places: Places) -> None:
 
 
 async def test_permissions_that_cannot_be_looked_at(places: Places) -> None:
-    def broken() -> None:
+    def broken() -> list[str]:
         raise HostError("cannot use users.sqlite: disk I/O error")
 
     async with Instance(places, "x", status, broken):
-        assert await asyncio.to_thread(tell_permissions_changed, places) == []
+        assert await asyncio.to_thread(tell_permissions_changed, places) == {}
         assert b"disk I/O error" in await asyncio.to_thread(ask, places, "x", "permissions")

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.errors import ClosedError, CryptoError, HostError, RefusedError, TurnedAwayError
+from nconnect.errors import (
+    ClosedError,
+    CryptoError,
+    DialTimeoutError,
+    HostError,
+    RefusedError,
+    TurnedAwayError,
+)
 from nconnect.nkn.addresses import Address
 from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
@@ -52,8 +59,14 @@ class Provider:
         self.authority.on_event = Audit(directory / "audit", self.said.append).record
         self._audit = directory / "audit"
         identity = Identity(PROVIDER.seed)
-        self.admission = Admission(identity, self.authority, self.said.append, self._offer, self._follow)
+        self.admission = Admission(
+            identity, self.authority, self.said.append, self._suits, self._offer, self._follow
+        )
         self.listener = client.listen(config=OVERLAY_SESSION, hears=self.admission.hears)
+
+    def _suits(self, hello: control.Hello) -> None:
+        if control.CAPABILITY_FORWARD in hello.capabilities:
+            raise RefusedError(RefusalCode.KIND, "connect with `nconnect up` instead")
 
     def _offer(self, key: bytes, hello: control.Hello, grant: Grant) -> control.Welcome:
         networks = tuple(target.network for target in grant.reaches([ip_network("192.168.1.0/24")]))
@@ -233,6 +246,18 @@ async def test_the_policy_file_decides_about_whom_it_names(
         assert [issued.state for issued in provider.invites.all(time.time())] == ["open"]
 
 
+async def test_the_wrong_command_uses_no_invite_up(provider: Provider, make_client: MakeClient) -> None:
+    """The same person's other command may well run with another key."""
+    token = provider.issue(once=True)
+    hello = control.Hello(
+        name="eve", invite_token=token, capabilities=frozenset({control.CAPABILITY_FORWARD})
+    )
+    with pytest.raises(RefusedError) as refusal:
+        await soon(joining.join(await make_client("up", EVE), Address("", PROVIDER.public_key), hello))
+    assert refusal.value.code == RefusalCode.KIND
+    await welcomed(await make_client("up", ANN), token)
+
+
 async def test_who_was_revoked_stays_out(provider: Provider, make_client: MakeClient) -> None:
     ann = await make_client("up", ANN)
     token = provider.issue()
@@ -317,6 +342,23 @@ async def test_who_was_invited_is_heard_whatever_strangers_do(
         with pytest.raises(TurnedAwayError):
             await knock(await make_client(seen, EVE), token)
         await welcomed(await make_client(seen, ANN), token)
+
+
+async def test_who_has_an_invite_does_not_get_every_dial_answered(
+    start: Start, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves itself for as many keys as its holder makes up; users are heard all the same."""
+    monkeypatch.setattr(admission, "ANSWERS_AT_ONCE", 2)
+    monkeypatch.setattr(admission, "ANSWERS_PER_SECOND", 0)
+    async with start() as provider:
+        provider.authority.store.allow(ANN.public_key, "ann", Grant())
+        identifier = joining.identifier("up", EVE, provider.issue())
+        eve = await make_client(identifier, EVE)
+        for _ in range(2):
+            (await soon(eve.dial(PROVIDER.public_key.hex(), OVERLAY_SESSION))).abort()
+        with pytest.raises(DialTimeoutError):
+            await eve.dial(PROVIDER.public_key.hex(), OVERLAY_SESSION, timeout=1.0)
+        await welcomed(await make_client("up", ANN), b"")
 
 
 async def test_somebody_else_at_the_provider_s_address_gets_no_token(make_client: MakeClient) -> None:
