@@ -23,7 +23,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:
-        # The process ends, and all that it has with it: Python's last look for garbage would be a tenth of the
+        # All that the process has ends with it: Python's last look for garbage would be a tenth of the
         # time of a short command.
         gc.freeze()
 
