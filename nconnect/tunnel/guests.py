@@ -88,19 +88,21 @@ class Guests:
             self._save()
 
     def look(self) -> None:
-        """Decide again for everybody whose grant was changed by a command.
+        """Decide again for everybody whose grant was changed by a command, or is over.
 
         Raises:
             HostError: the store cannot be read; it is tried again at the next look.
         """
         self._count()  # what was used until now was used of the grants until now
+        now = time.time()
+        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
         changed = self._authority.store.changes()
         self._due |= self._guests.keys() if changed is None else changed
         self._look([key for key in self._due if key in self._guests])
         self._due.clear()
-        now = time.monotonic()
-        self._lately |= dict.fromkeys(changed or (), now)
-        self._lately = {key: when for key, when in self._lately.items() if now - when < LATELY}
+        seen = time.monotonic()
+        self._lately |= dict.fromkeys(changed or (), seen)
+        self._lately = {key: when for key, when in self._lately.items() if seen - when < LATELY}
 
     def let_in_all_the_same(self) -> list[str]:
         """A line for each who was revoked by a command lately, and whom something else lets in."""
@@ -155,9 +157,6 @@ class Guests:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _tick(self) -> None:
-        self._count()
-        now = time.time()
-        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
         self.look()
         if time.monotonic() - self._saved >= SAVE_INTERVAL:
             self._save()
