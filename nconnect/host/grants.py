@@ -70,15 +70,24 @@ class Mapping:
     def __str__(self) -> str:
         return f"{self.real} → {self.seen}"
 
+    @property
+    def back(self) -> Mapping:
+        """The other way round."""
+        return Mapping(self.seen, self.real)
 
-def meaning(seen: Address, mappings: Iterable[Mapping]) -> Address:
-    """The address at the provider that the user's machine calls `seen`."""
+
+def to_user(address: Address, mappings: Iterable[Mapping]) -> Address:
+    """An address of the provider's LAN as the user's machine sees it."""
     for mapping in mappings:
-        if seen.version == mapping.seen.version and seen in mapping.seen:
-            offset = int(seen) - int(mapping.seen.network_address)
-            # ip_address() would take a small IPv6 number for IPv4.
-            return type(seen)(int(mapping.real.network_address) + offset)
-    return seen
+        if address.version == mapping.real.version and address in mapping.real:
+            return move_address(address, mapping.real, mapping.seen)
+    return address
+
+
+def move_address(address: Address, source: Network, target: Network) -> Address:
+    """The address in `target` that is where `address` is in `source`."""
+    # ip_address() would take a small IPv6 number for IPv4.
+    return type(address)(int(address) - int(source.network_address) + int(target.network_address))
 
 
 @dataclass(frozen=True)

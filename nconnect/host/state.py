@@ -28,7 +28,7 @@ from nconnect.host.changes import (
     table_changes,
 )
 from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
-from nconnect.host.grants import Address, Mapping, UserRules, meaning
+from nconnect.host.grants import Address, Mapping, UserRules, to_user
 from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
 from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
@@ -114,8 +114,10 @@ class HostManager:
         by its name, which may be a granted address of its own by now. Raises HostError or PrivilegeError.
         """
         found = conntrack.connections_of(addresses)
-        meant = {one.destination: meaning(one.destination, mappings) for one in found}
-        conntrack.forget(one for one in found if one.server not in (one.destination, meant[one.destination]))
+        back = [mapping.back for mapping in mappings]
+        conntrack.forget(
+            one for one in found if one.server not in (one.destination, to_user(one.destination, back))
+        )
 
     def refresh(self) -> list[str]:
         """Put back what somebody took back of our changes; a line for each kind of it.

@@ -18,7 +18,9 @@ from ipaddress import ip_network
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.host.grants import Mapping as Mapping
-from nconnect.tunnel.control import IPAddress, IPNetwork, Mappings
+from nconnect.host.grants import move_address
+from nconnect.host.grants import to_user as to_user
+from nconnect.tunnel.control import IPNetwork, Mappings
 
 POOLS: tuple[IPNetwork, ...] = (
     ip_network("10.192.0.0/10"),
@@ -113,14 +115,6 @@ def parse(text: str) -> Mapping:
         raise UsageError(f"{text!r}: {error}") from None
 
 
-def to_user(address: IPAddress, mappings: Iterable[Mapping]) -> IPAddress:
-    """An address of the provider's LAN as the user's machine sees it."""
-    for mapping in mappings:
-        if address.version == mapping.real.version and address in mapping.real:
-            return _move(address, mapping.real, mapping.seen)
-    return address
-
-
 def contains(outer: IPNetwork, inner: IPNetwork) -> bool:
     """Whether all of `inner` lies in `outer`."""
     return inner.prefixlen >= outer.prefixlen and inner.network_address in outer
@@ -128,9 +122,4 @@ def contains(outer: IPNetwork, inner: IPNetwork) -> bool:
 
 def move(prefix: IPNetwork, source: IPNetwork, target: IPNetwork) -> IPNetwork:
     """The part of `target` that is where `prefix` is in `source`."""
-    return ip_network((_move(prefix.network_address, source, target), prefix.prefixlen))
-
-
-def _move(address: IPAddress, source: IPNetwork, target: IPNetwork) -> IPAddress:
-    # ip_address() would take a small IPv6 number for IPv4.
-    return type(address)(int(address) - int(source.network_address) + int(target.network_address))
+    return ip_network((move_address(prefix.network_address, source, target), prefix.prefixlen))

@@ -111,7 +111,7 @@ class Naming:
     ) -> None:
         """Follow what the provider says and what the tunnel leads to; `settled` waits until that is told."""
         self._label = self._label or self._choose_label(welcome.name)
-        back = [Mapping(real=one.seen, seen=one.real) for one in mappings]
+        back = [one.back for one in mappings]
         names = self._names
         names.to_user = lambda address: mapping.to_user(address, mappings)
         names.to_provider = lambda address: mapping.to_user(address, back)
