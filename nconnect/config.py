@@ -49,6 +49,8 @@ class UpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether our resolver goes into resolv.conf where systemd-resolved does not run."""
     maps: tuple[str, ...] = ()
     """Prefixes of the provider and what to call them here, REAL=HERE."""
+    kill_switch: bool = False
+    """Whether the provider's prefixes lead nowhere when the tunnel is gone without `down`."""
     map_pools: tuple[str, ...] = ()
     """Where prefixes come from for what this machine has itself; empty: as `nconnect up --help` says."""
 

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Annotated
+
 import typer
 
-from nconnect.places import places
+from nconnect.errors import NconnectError
+from nconnect.places import Places, places
 
 
-def command() -> None:
+def command(
+    keep_kill_switch: Annotated[
+        bool, typer.Option("--keep-kill-switch", help="What a kill switch made unreachable stays so.")
+    ] = False,
+) -> None:
     """Undo what instances that crashed left on this machine; those that run are not touched."""
     from nconnect.host.privileges import require_net_admin
-    from nconnect.host.state import cleanup
+    from nconnect.host.recovery import cleanup
 
     require_net_admin("nconnect cleanup")
-    lines = cleanup(places().journals)
+    lines = cleanup(places().journals, keep_closed=keep_kill_switch)
     for line in lines:
         typer.echo(line)
     if not lines:
         typer.echo("nothing was left behind")
+
+
+def closed_note(where: Places) -> str:
+    """What kill switches keep unreachable, for who finds nothing running; empty if nothing, or unreadable."""
+    from nconnect.host.journal import SUFFIX
+    from nconnect.host.recovery import closed_by
+
+    prefixes = list[str]()
+    with contextlib.suppress(NconnectError, OSError):
+        for path in sorted(where.journals.glob(f"*{SUFFIX}")):
+            prefixes += closed_by(path)
+    if not prefixes:
+        return ""
+    return f"; a kill switch keeps {', '.join(prefixes)} unreachable until: nconnect up, or nconnect cleanup"

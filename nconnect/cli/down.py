@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nconnect.cli import background
+from nconnect.cli.cleanup import closed_note
 from nconnect.errors import HostError, NotRunningError, UsageError
 from nconnect.places import places
 
@@ -21,11 +22,14 @@ def command(
     if not name:
         names = asking.running(where)
         if not names:
-            raise NotRunningError("nothing is running")
+            raise NotRunningError(f"nothing is running{closed_note(where)}")
         if len(names) > 1:
             raise UsageError(f"several are running; name one of: {', '.join(names)}")
         name = names[0]
-    left = asking.down(where, name)
+    try:
+        left = asking.down(where, name)
+    except NotRunningError as error:
+        raise NotRunningError(f"{error}{closed_note(where)}") from error
     if left:
         for line in left:
             typer.echo(background.clean(line))

@@ -10,7 +10,7 @@ from typing import Any, Never, Protocol, runtime_checkable
 
 from nconnect.cli import background, event_loop, notify
 from nconnect.errors import HostError
-from nconnect.host.state import cleanup
+from nconnect.host.recovery import cleanup, is_only_closed
 from nconnect.places import Places
 from nconnect.tunnel.instance import Instance
 from nconnect.tunnel.status import Status
@@ -77,7 +77,7 @@ async def _run(
             loop.add_signal_handler(number, instance.stop)
         loop.add_signal_handler(signal.SIGHUP, hang_up)
         # What an earlier run with this name left is taken over: connections through it go on.
-        for line in cleanup(places.journals, but=name):
+        for line in cleanup(places.journals, but=name, keep_closed=True):
             background.say(f"left by a crash: {line}")
         service = make()
         work = asyncio.create_task(service.run())
@@ -114,9 +114,14 @@ def has_terminal() -> bool:
 
 
 def _left_behind(places: Places, name: str) -> list[str]:
-    """What an ended service could not undo, after one more try: its journal is then still there."""
+    """What an ended service could not undo, after one more try: its journal is then still there.
+
+    A kill switch that stays is on purpose.
+    """
     journal = places.journal(name)
     if not journal.exists():
         return []
-    lines = cleanup(places.journals)
-    return (lines or [f"there are changes in {journal}"]) if journal.exists() else []
+    lines = cleanup(places.journals, keep_closed=True)
+    if not journal.exists() or is_only_closed(journal):
+        return []
+    return lines or [f"there are changes in {journal}"]

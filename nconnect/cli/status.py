@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nconnect.cli import background
+from nconnect.cli.cleanup import closed_note
 from nconnect.cli.options import Json
 from nconnect.errors import NotRunningError
 from nconnect.places import places
@@ -38,7 +39,7 @@ def command(
     where = places()
     names = [name] if name else asking.running(where)
     if not names:
-        raise NotRunningError("nothing is running")
+        raise NotRunningError(f"nothing is running{closed_note(where)}")
     answers = [asking.ask(where, each, "status") for each in names]
     statuses = [decode(answer) for answer in answers]
     if as_json:

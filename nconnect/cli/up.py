@@ -24,7 +24,7 @@ def command(
     name: Annotated[str, typer.Option(help="Name of this connection, and of its interface nc-NAME.")] = "up",
     invite: invited.Option = "",
     kill_switch: Annotated[
-        bool, typer.Option(help="If this process dies, its routes lead nowhere until `up` or `cleanup`.")
+        bool, typer.Option(help="If it dies or fails, its routes lead nowhere until `up` or `cleanup`.")
     ] = False,
     given: mapping.Map = None,
     map_pool: mapping.MapPool = None,
@@ -51,6 +51,7 @@ def command(
     naming.check_wanted(no_names, resolv_conf, accept_domain or [])
     domains = naming.domains(split_commas(accept_domain or ()) or list(config.up.accept_domains))
     resolv_conf = resolv_conf or config.up.resolv_conf
+    kill_switch = kill_switch or config.up.kill_switch
     require_net_admin("nconnect up")
     check_not_connected(where, address)
     if detach:

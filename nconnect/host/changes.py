@@ -10,7 +10,7 @@ of resolv.conf.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -255,6 +255,27 @@ def link_changes(desired: DesiredState, index: int) -> Iterator[AnyChange]:
         yield RuleAdded(rule.priority, rule.table, rule.version, rule.fwmark, rule.invert)
     if desired.resolver:
         yield ResolverSet(desired.instance, desired.resolver)
+
+
+def keeping_closed(changes: Iterable[AnyChange]) -> list[AnyChange]:
+    """Those that keep an instance's prefixes from going elsewhere when it has ended: its kill switch.
+
+    They are its unreachable routes, the routes thrown to main (networks of this machine inside a prefix stay
+    in reach) and the rules that lead there. Empty if it has no kill switch.
+    """
+    kept: list[AnyChange] = [
+        change
+        for change in changes
+        if isinstance(change, RuleAdded)
+        or (isinstance(change, RouteAdded) and change.kind != RouteKind.UNICAST)
+    ]
+    return kept if closed_prefixes(kept) else []
+
+
+def closed_prefixes(changes: Iterable[AnyChange]) -> list[str]:
+    """What is unreachable once the link of these changes is gone."""
+    routes = (change for change in changes if isinstance(change, RouteAdded))
+    return [route.prefix for route in routes if route.kind == RouteKind.UNREACHABLE]
 
 
 def restored_lines(restored: list[AnyChange]) -> Iterator[str]:

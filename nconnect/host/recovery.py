@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nconnect.errors import AlreadyRunningError, HostError, NconnectError
-from nconnect.host.changes import AnyChange, Outcome, ResolverSet, SysctlSet
+from nconnect.host.changes import (
+    AnyChange,
+    Outcome,
+    ResolverSet,
+    SysctlSet,
+    closed_prefixes,
+    keeping_closed,
+)
 from nconnect.host.journal import NEW_SUFFIX, SUFFIX, Journal, boot_id, directory_lock, init_start, read
 from nconnect.host.netlink import Netlink
 
@@ -56,8 +63,11 @@ def sysctls_of_others(journal: Path) -> dict[str, SysctlSet]:
     return held
 
 
-def recover(journal: Journal) -> tuple[list[str], bool]:
-    """Undo what stands in a journal just locked: lines that tell what; True if the file has no more use."""
+def recover(journal: Journal, *, keep_closed: bool = False) -> tuple[list[str], bool]:
+    """Undo what stands in a journal just locked: lines that tell what; True if the file has no more use.
+
+    With `keep_closed` a kill switch stays.
+    """
     contents, name = journal.previous, f"instance {journal.instance}"
     header = contents.header
     if header is None:
@@ -75,11 +85,15 @@ def recover(journal: Journal) -> tuple[list[str], bool]:
             )
         where = f"{name} (process {header.pid}) ran in another network namespace"
         return [f"{where}: run 'nconnect cleanup' there, or delete {journal.path} if it is gone"], False
-    lines, finished = _undo(journal, contents.changes)
+    kept = keeping_closed(contents.changes) if keep_closed else []
+    lines, finished = _undo(journal, (change for change in contents.changes if change not in kept))
     if contents.damaged:
         advice = "see 'ip rule' and 'nft list tables'"
         lines.append(f"{name}: unreadable lines in its journal: {contents.damaged}; {advice}")
-    return lines, finished
+    if kept and finished:
+        with contextlib.suppress(HostError):  # on a full disk it says too much, which does no harm
+            journal.rewrite(kept)
+    return lines, finished and not kept
 
 
 def _after_restart(journal: Journal, said: str) -> tuple[list[str], bool]:
@@ -115,8 +129,11 @@ def inherited(journal: Journal) -> tuple[AnyChange, ...]:
     return ()
 
 
-def cleanup(journal_dir: Path, but: str = "") -> list[str]:
-    """Undo what instances that no longer live left on this host, `but` one; lines that say what was done."""
+def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> list[str]:
+    """Undo what instances that no longer live left on this host, `but` one; lines that say what was done.
+
+    With `keep_closed` their kill switches stay.
+    """
     lines: list[str] = []
     for path in sorted(journal_dir.glob(f"*{SUFFIX}")):
         if path.name == but + SUFFIX:
@@ -124,7 +141,7 @@ def cleanup(journal_dir: Path, but: str = "") -> list[str]:
         with contextlib.suppress(AlreadyRunningError), directory_lock(journal_dir):
             journal = Journal.lock(path)
             try:
-                said, finished = recover(journal)
+                said, finished = recover(journal, keep_closed=keep_closed)
                 lines += said
                 if finished:
                     journal.remove()
@@ -135,6 +152,20 @@ def cleanup(journal_dir: Path, but: str = "") -> list[str]:
         with contextlib.suppress(AlreadyRunningError):
             Journal.lock(path).remove()
     return lines
+
+
+def closed_by(journal: Path) -> list[str]:
+    """The prefixes that the kill switch of an ended instance keeps unreachable here."""
+    contents = read(journal)
+    if contents.header is None or not contents.header.is_of_here():
+        return []
+    return closed_prefixes(contents.changes)
+
+
+def is_only_closed(journal: Path) -> bool:
+    """Whether a kill switch is all that an ended instance left."""
+    changes = read(journal).changes
+    return len(keeping_closed(changes)) == len(changes)
 
 
 def _revert(change: AnyChange, netlink: Netlink, others: dict[str, SysctlSet], report: Report) -> None:

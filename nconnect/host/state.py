@@ -23,6 +23,8 @@ from nconnect.host.changes import (
     AnyChange,
     SysctlSet,
     TableMade,
+    closed_prefixes,
+    keeping_closed,
     link_changes,
     restored_lines,
     table_changes,
@@ -152,22 +154,30 @@ class HostManager:
         self._journal.append([noted])
         self._made[noted.key] = self._journaled[noted.key] = noted
 
-    def undo(self) -> list[str]:
+    def undo(self, *, keep_closed: bool = False) -> list[str]:
         """Take back every change, last first, and remove the journal; lines tell what was not as expected.
 
+        With `keep_closed` a kill switch stays, and in the journal, until the next start or a cleanup.
         Call it before the TUN device is closed. The object is of no use afterwards.
         """
         with directory_lock(self._directory):
-            report = revert_all(self._journaled.values(), self._journal.path)
+            changes = tuple(self._journaled.values())
+            kept = keeping_closed(changes) if keep_closed else []
+            report = revert_all((one for one in changes if one not in kept), self._journal.path)
             self._made, self._journaled, self._nft, self._users = {}, {}, None, Users()
-            if report.remaining:
+            if kept or report.remaining:
                 # A full disk leaves the journal as it was, with changes that are then found gone.
                 with contextlib.suppress(HostError):
-                    self._journal.rewrite(report.remaining)
+                    self._journal.rewrite([*report.remaining, *kept])
                 self._journal.close()
             else:
                 self._journal.remove()
         return [*(f"gone already: {text}" for text in report.gone), *report.left, *report.failed]
+
+    @property
+    def closed(self) -> list[str]:
+        """The prefixes that lead nowhere if the link goes: those of a kill switch."""
+        return closed_prefixes(self._journaled.values())
 
     def __enter__(self) -> Self:
         return self

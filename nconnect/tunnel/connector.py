@@ -49,7 +49,7 @@ class ConnectorOptions:
     invite: bytes = field(default=b"", repr=False)
     """Shown to the provider until it has let us in."""
     kill_switch: bool = False
-    """What was routed to the provider goes nowhere else if this process dies."""
+    """What was routed to the provider goes nowhere else if this process dies, or ends by an error."""
     names: NamingOptions | None = None
     """None: the provider's names are no matter."""
     maps: MapOptions = field(default_factory=MapOptions)
@@ -89,22 +89,29 @@ class Connector:
     async def run(self) -> None:
         """Connect and stay connected until cancelled; then leave the host as it was.
 
+        After anything but that a kill switch stays.
+
         Raises:
             NetworkError, RefusedError, RouteConflictError: the first connection could not be made.
             RefusedError: a later one was refused, or ended because we are let in no longer.
             HostError: the host refused a change, or took the device away.
         """
         keeper = asyncio.create_task(overlay.keep(self._host, self._client, self._say, self._on_networks))
+        is_wanted = False
         try:
             await self._naming.start()
             async with self._client:
                 redial = joining.Redial(self._dial, self._not_answered, self._say, wait=self._options.wait)
                 await self._stay(await redial.first(), redial)
+        except asyncio.CancelledError:
+            is_wanted = not self.failed.done()
+            raise
         finally:
             keeper.cancel()
             await self._naming.close()
             self._pump.close()
-            overlay.close_host(self._host, self._tun, self._say)
+            keep_closed = self._options.kill_switch and not is_wanted
+            overlay.close_host(self._host, self._tun, self._say, keep_closed=keep_closed)
 
     # Making a link
 

@@ -45,11 +45,16 @@ def open_host(journal: Path, instance: str) -> tuple[HostManager, Tun]:
         raise
 
 
-def close_host(host: HostManager, tun: TunDevice, say: Callable[[str], None]) -> None:
-    """Put this machine back as it was, and say what could not be."""
-    for line in host.undo():
+def close_host(
+    host: HostManager, tun: TunDevice, say: Callable[[str], None], *, keep_closed: bool = False
+) -> None:
+    """Put this machine back as it was, and say what could not be; with `keep_closed` a kill switch stays."""
+    closed = host.closed if keep_closed else []
+    for line in host.undo(keep_closed=keep_closed):
         say(f"warning: {line}")
     tun.close()
+    if closed:
+        say(f"kill switch: {', '.join(closed)} unreachable until `nconnect up` or `nconnect cleanup`")
 
 
 def capabilities(tun: TunDevice) -> frozenset[str]:

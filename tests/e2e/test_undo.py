@@ -13,7 +13,7 @@ import signal
 import pytest
 
 from nconnect.demo import steps
-from nconnect.demo.lab import LAN_HOST, Lab, Party
+from nconnect.demo.lab import LAN, LAN6, LAN_HOST, LAN_HOST6, Lab, Party
 from nconnect.demo.snapshot import difference, host_state
 from nconnect.tunnel.overlay import HOST_CHECK_INTERVAL
 
@@ -107,6 +107,44 @@ async def test_where_packets_go_after_a_crash(network: Lab, kill_switch: bool) -
     lookup = await network.run(Party.USER, ["ip", "route", "get", LAN_HOST])
     assert "dev nc-up" in lookup.stdout
     assert await again.stop() == 0
+    assert difference(before, await host_state(network, Party.USER)) == ""
+
+
+async def test_a_kill_switch_outlives_an_error_and_other_instances(network: Lab) -> None:
+    """The user is revoked, or the provider gone: what was routed there is not for the local network."""
+    key = await steps.public_key(network, Party.USER)
+    serve, address = await steps.start_serve(network, allow=(key,), lan=(LAN, LAN6))
+    before = await host_state(network, Party.USER)
+    up = await steps.start_up(network, address, "--kill-switch")
+    addresses = (LAN_HOST, LAN_HOST6)
+
+    async def is_closed() -> bool:
+        found = [
+            await network.run(Party.USER, ["ip", "route", "get", address], check=False)
+            for address in addresses
+        ]
+        return all("unreachable" in one.stderr.lower() or "no route" in one.stderr.lower() for one in found)
+
+    await network.run_nconnect(Party.PROVIDER, "revoke", key)
+    assert await up.wait(10) == 5
+    assert "kill switch: " in up.output()
+    assert await is_closed()
+    status = await network.run_nconnect(Party.USER, "status", check=False)
+    assert status.returncode == 3
+    assert f"a kill switch keeps {LAN}" in status.stderr
+    # Neither the clean-up of a unit nor the start of another instance opens it.
+    assert (await network.run_nconnect(Party.USER, "cleanup", "--keep-kill-switch")).stdout == (
+        "nothing was left behind\n"
+    )
+    other = await network.run_nconnect(Party.USER, "up", "--name", "other", "--peer", address, check=False)
+    assert other.returncode == 5
+    assert await is_closed()
+    # Nor does a new try, in vain.
+    await serve.stop()
+    again = await network.run_nconnect(Party.USER, "up", "--kill-switch", "--peer", address, check=False)
+    assert again.returncode not in (0, 5)
+    assert await is_closed()
+    await network.run_nconnect(Party.USER, "cleanup")
     assert difference(before, await host_state(network, Party.USER)) == ""
 
 

@@ -97,7 +97,10 @@ class FakeHost:
         gone = set(connections)
         self.tracked = [one for one in self.tracked if one not in gone]
 
-    def undo(self) -> list[str]:
+    closed = ()
+    """No kill switch: that is the real host's."""
+
+    def undo(self, *, keep_closed: bool = False) -> list[str]:
         self.undone += 1
         return []
 
