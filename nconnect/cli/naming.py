@@ -96,6 +96,7 @@ def options(
 
     return NamingOptions(
         sockets,
+        name,
         accept,
         resolv_conf,
         "" if name == DEFAULT_NAME else label(name),

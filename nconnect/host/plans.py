@@ -17,6 +17,7 @@ from nconnect.host.networks import (
     find_conflict,
     more_specific,
     nameservers,
+    tunnelled_networks,
 )
 
 Address = IPv4Address | IPv6Address
@@ -51,17 +52,23 @@ def user_state(
     With `kill_switch` they go nowhere once the link is gone, instead of wherever they went before.
     `resolver` is an address to put into resolv.conf, empty: none.
 
-    `connected` are the networks that keep their way if they lie inside a prefix; read from the host if None.
-    Link-local and multicast prefixes are never routed, nor are this machine's name servers: seeds have names,
-    and a tunnel that carries their lookups never comes back once it is lost. The provider and its LAN reach
-    nothing on this machine but answers and ping.
+    `connected` are the networks that keep their way if they lie inside a prefix; read from the host if None,
+    together with what its other tunnels carry: who came first keeps its part of a wider offer. Link-local and
+    multicast prefixes are never routed, nor are this machine's name servers: seeds have names, and a tunnel
+    that carries their lookups never comes back once it is lost. The provider and its LAN reach nothing on
+    this machine but answers and ping.
     """
+    tunnelled = tunnelled_networks(exclude=(link,)) if connected is None else ()
     if connected is None:
         connected = connected_networks(exclude=(link,))
     versions = _versions(link)
     never = (*LOCAL_ONLY, *_name_servers(connected))
     wanted = [one for one in prefixes if one.version in versions and find_conflict(one, never) is None]
-    keep = [inside.prefix for prefix in wanted for inside in more_specific(prefix, (*never, *connected))]
+    keep = [
+        inside.prefix
+        for prefix in wanted
+        for inside in more_specific(prefix, (*never, *connected, *tunnelled))
+    ]
     table = routing.table_of(link)
     return DesiredState(
         instance=instance,

@@ -110,8 +110,8 @@ def _undo(journal: Journal, changes: Iterable[AnyChange]) -> tuple[list[str], bo
     return [*lines, *(f"{name}: {text}" for text in (*report.left, *report.failed))], not report.failed
 
 
-def inherited(journal: Journal) -> tuple[AnyChange, ...]:
-    """The changes in a journal just locked that its next owner goes on with.
+def inherited(journal: Journal) -> tuple[tuple[AnyChange, ...], list[str]]:
+    """The changes in a journal just locked that its next owner goes on with; or else what was done with them.
 
     An instance that crashed and is started again keeps its firewall and its forwarding meanwhile, so that
     connections through it go on: without, the answers of the LAN would meet a machine that knows nothing of
@@ -122,11 +122,11 @@ def inherited(journal: Journal) -> tuple[AnyChange, ...]:
     """
     contents = journal.previous
     if contents.header is not None and contents.header.is_of_here():
-        return contents.changes
+        return contents.changes, []
     lines, finished = recover(journal)
     if not finished:
         raise HostError(lines[-1])
-    return ()
+    return (), lines
 
 
 def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> list[str]:

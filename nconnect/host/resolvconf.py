@@ -136,6 +136,14 @@ def remove(instance: str) -> bool:
     return True
 
 
+def resolvers_of_others(instance: str) -> list[str]:
+    """The addresses of other instances' resolvers that stand there; none if the file cannot be read."""
+    try:
+        return [address for name, address in _load()[0].blocks if name != instance]
+    except (OSError, HostError):
+        return []
+
+
 def check() -> Iterable[str]:
     """See that the file can be written, and what keeps our resolver from being asked.
 

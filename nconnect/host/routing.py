@@ -6,15 +6,15 @@
     5200   not from all fwmark 0x1063 lookup 700012    ← ours, for IPv4 and IPv6
     32766  from all lookup main
 
-The table holds the prefixes that the provider offers, through our link, and a `throw` route for each
-connected network that lies inside one of them: `throw` goes on to the next rule, so a printer in the user's
-own 10.1.2.0/24 stays where it is although the provider offers 10.0.0.0/8.
+The table holds the prefixes that the provider offers, through our link, and a `throw` route for each network
+inside one of them that is connected, or carried by another instance: `throw` goes on to the next rule, so a
+printer in the user's own 10.1.2.0/24 stays where it is although the provider offers 10.0.0.0/8.
 
 Several instances may run at once. Each has its own table, numbered by its link's index, which the kernel
 gives to one interface at a time; a crash leaves a rule to a table that a later instance does not use. All
-instances share one priority (rules of equal priority are asked in the order they were added, and prefixes
-of two instances do not overlap: `networks.tunnelled_networks` tells) and one mark (no tunnel carries
-another's websockets, or two tunnels could feed each other for ever).
+instances share one priority: rules of equal priority are asked in the order they were added, which is no
+matter, since a table throws what another one carries (`networks.tunnelled_networks` tells). They share one
+mark as well: no tunnel carries another's websockets, or two tunnels could feed each other for ever.
 """
 
 from __future__ import annotations

@@ -58,10 +58,13 @@ class HostManager:
         self._addresses: tuple[Address, ...] = ()
         """Of the link, as last applied."""
         self._directory = journal_path.parent
+        self.recovered: list[str] = []
+        """What was undone of an instance of this name that ended with the machine's last run."""
         with directory_lock(self._directory):
             self._journal = Journal.lock(journal_path)
             try:
-                self._journaled = {change.key: change for change in inherited(self._journal)}
+                changes, self.recovered = inherited(self._journal)
+                self._journaled = {change.key: change for change in changes}
                 self._journal.rewrite(self._journaled.values())
             except BaseException:
                 self._journal.close()

@@ -1,6 +1,10 @@
 """A DNS server on this machine for the names of tunnels: answers those that a zone knows, asks the provider's
 resolver for the others, and refuses what is not ours, so that the system's resolver asks elsewhere.
 
+Where programs read resolv.conf, the first server that knows of a domain decides that a name is none. Two
+providers may have one domain, as `lan`: a name that the first does not know the other tunnels' servers are
+asked for, as systemd-resolved does by itself.
+
 The provider's resolver is asked for addresses and for names of addresses, and of what it answers only those
 are passed on that the zone lets it say. Anything else there may be of a name is nothing.
 dnspython reads and writes messages (RFC 1035) and asks the provider's resolvers.
@@ -62,6 +66,9 @@ class Names:
         self.final = False
         """Whether who asks goes on to resolvers of strangers where we have no answer (resolv.conf), and is to
         hear that there is no such name instead."""
+        self.others: Callable[[], Sequence[str]] = tuple
+        """Addresses of other tunnels' servers, which may know what the provider does not. They are asked
+        without recursion desired, and ask no further then."""
         self.to_user: Callable[[IPAddress], IPAddress] = lambda address: address
         """From an address as the provider sees it to the user's view of it."""
         self.to_provider: Callable[[IPAddress], IPAddress] = lambda address: address
@@ -75,7 +82,14 @@ class Names:
         if query.flags & dns.flags.QR:
             return None
         reply = dns.message.make_response(query, recursion_available=True)
-        reply.set_rcode(await self._fill(query, reply))
+        rcode = await self._fill(query, reply)
+        if (
+            rcode == dns.rcode.NXDOMAIN
+            and query.flags & dns.flags.RD
+            and await self._others_know(query, reply)
+        ):
+            rcode = dns.rcode.NOERROR
+        reply.set_rcode(rcode)
         return reply.to_wire()
 
     @property
@@ -136,19 +150,34 @@ class Names:
             )
         return answer.rcode()
 
+    async def _others_know(self, query: dns.message.Message, reply: dns.message.Message) -> bool:
+        """Fill `reply` with what another tunnel's server says of the name."""
+        question = query.question[0]
+        asked = dns.message.make_query(question.name, question.rdtype, flags=0)
+        for server in self.others():
+            answer = await self._ask_one(asked, server)
+            if answer is not None and answer.rcode() == dns.rcode.NOERROR:
+                reply.answer.extend(answer.answer)
+                return True
+        return False
+
     async def _ask_resolvers(self, name: str, kind: dns.rdatatype.RdataType) -> dns.message.Message | None:
         query = dns.message.make_query(name, kind)
         for resolver in self.resolvers:
-            try:
-                answer, _ = await dns.asyncquery.udp_with_fallback(
-                    query, str(resolver), ASK_TIMEOUT, port=self.port
-                )
-            except (dns.exception.DNSException, OSError) as error:
-                logger.debug("resolver %s: %s", resolver, error)
-            else:
-                if answer.rcode() in _ANSWERS:
-                    return answer
-                logger.debug("resolver %s: %s", resolver, dns.rcode.to_text(answer.rcode()))
+            answer = await self._ask_one(query, str(resolver))
+            if answer is not None:
+                return answer
+        return None
+
+    async def _ask_one(self, query: dns.message.Message, server: str) -> dns.message.Message | None:
+        try:
+            answer, _ = await dns.asyncquery.udp_with_fallback(query, server, ASK_TIMEOUT, port=self.port)
+        except (dns.exception.DNSException, OSError) as error:
+            logger.debug("resolver %s: %s", server, error)
+            return None
+        if answer.rcode() in _ANSWERS:
+            return answer
+        logger.debug("resolver %s: %s", server, dns.rcode.to_text(answer.rcode()))
         return None
 
     def _put(self, reply: dns.message.Message, question: dns.rrset.RRset, texts: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ class Connector:
                 socket_mark=MARK,
             ),
         )
-        self._host, self._tun = overlay.open_host(options.journal, options.name)
+        self._host, self._tun = overlay.open_host(options.journal, options.name, say)
         self._pump = Pump(self._tun, lambda destination: self._link)
         self._naming = Naming(options.names, self._tun.name, say) if options.names else NoNames()
         self._invite = options.invite

@@ -82,7 +82,7 @@ class Gateway(Providing):
         # Read before the host is touched: a file that is damaged leaves nothing behind.
         holding = Holding(options.leases.with_name(HELD_FILE), options.lease_seconds)
         super().__init__(options, key, say, authority)
-        self._host, self._tun = overlay.open_host(options.journal, options.name)
+        self._host, self._tun = overlay.open_host(options.journal, options.name, say)
         self._mtu = options.mtu
         self._names = options.names
         self._absence = Absence(holding, self._present, self._end_lease, say)

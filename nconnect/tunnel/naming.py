@@ -40,6 +40,8 @@ class NamingOptions:
 
     sockets: Sockets
     """Where our resolver answers."""
+    instance: str = ""
+    """The connection's name, as resolv.conf has it."""
     accept: tuple[str, ...] = ()
     """Domains that the provider may have although they mean something elsewhere."""
     resolv_conf: bool = False
@@ -93,6 +95,7 @@ class Naming:
             self._say(f"warning: {warning}")
         self._via = str(resolvconf.PATH)
         self._names.final = True
+        self._names.others = lambda: resolvconf.resolvers_of_others(self._options.instance)
 
     async def close(self) -> None:
         """Answer no more. What systemd-resolved was told goes with the link."""

@@ -31,13 +31,15 @@ def link_name(instance: str) -> str:
     return LINK_PREFIX + instance
 
 
-def open_host(journal: Path, instance: str) -> tuple[HostManager, Tun]:
+def open_host(journal: Path, instance: str, say: Callable[[str], None]) -> tuple[HostManager, Tun]:
     """What the instance needs of this machine: its journal, and its TUN device.
 
     Raises:
         AlreadyRunningError, HostError, PrivilegeError: one cannot be had; nothing is left of either.
     """
     host = HostManager(journal)
+    for line in host.recovered:
+        say(f"left by a crash: {line}")
     try:
         return host, Tun.open(link_name(instance))
     except BaseException:

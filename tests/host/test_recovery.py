@@ -71,6 +71,13 @@ def test_after_a_restart_resolv_conf_is_still_there(
     assert cleanup(tmp_path)[1:] == [f"instance home: undone: resolver 127.78.67.9 in {conf}"]
     assert conf.read_text() == "nameserver 192.0.2.53\n"
     assert not path.exists()
+    # So does the next start of the same name.
+    resolvconf.insert("home", "127.78.67.9")
+    write(tmp_path, encode((header(**where), ResolverSet("home", "127.78.67.9"), RULE)))
+    manager = HostManager(path)
+    assert manager.recovered[1:] == [f"instance home: undone: resolver 127.78.67.9 in {conf}"]
+    assert conf.read_text() == "nameserver 192.0.2.53\n"
+    manager.undo()
 
 
 def test_after_a_restart_of_the_container_only_the_file_goes(netns: Netns, tmp_path: Path) -> None:

@@ -193,3 +193,21 @@ class TestTwoInstances:
             assert "dev nc0" in sh("ip route get 192.168.7.1")
             assert "dev nc1" in sh("ip route get 192.168.8.1")
         assert snapshot() == before
+
+    @pytest.mark.parametrize("wide_rule_first", [False, True])
+    def test_a_wider_offer_leaves_another_tunnel_its_part(
+        self, host: Netns, tmp_path: Path, wide_rule_first: bool
+    ) -> None:
+        wide, narrow = ("nc0", ["10.0.0.0/8", "fd00::/8"]), ("nc1", ["10.9.2.0/24", "fd77::/64"])
+        before = snapshot()
+        with Tun.open("nc0"), Tun.open("nc1"), contextlib.ExitStack() as stack:
+            managers: dict[str, HostManager] = {}
+            for link, prefixes in (wide, narrow, wide) if wide_rule_first else (narrow, wide):
+                manager = managers.get(link) or stack.enter_context(HostManager(tmp_path / f"{link}.journal"))
+                managers[link] = manager
+                manager.apply(user_state(link, link, 1400, (), list(map(ip_network, prefixes))))
+            for address in ("10.9.2.3", "fd77::3"):
+                assert "dev nc1" in sh(f"ip route get {address}")
+            for address in ("10.1.3.3", "fd78::3"):
+                assert "dev nc0" in sh(f"ip route get {address}")
+        assert snapshot() == before

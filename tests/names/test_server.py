@@ -6,7 +6,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address, ip_network
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import dns.asyncquery
 import dns.exception
@@ -48,7 +48,9 @@ RECORDS = {
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """The LAN's resolver: knows `RECORDS`, and that nothing else is there."""
+    """The LAN's resolver: knows its records, and that nothing else is there."""
+
+    records: ClassVar = RECORDS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
@@ -56,7 +58,7 @@ class Resolver(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
         reply = dns.message.make_response(query)
-        records = RECORDS.get(query.question[0].name.to_text())
+        records = self.records.get(query.question[0].name.to_text())
         if records is None:
             reply.set_rcode(dns.rcode.NXDOMAIN)
         for record in records or ():
@@ -200,6 +202,33 @@ async def test_hostile_answers(
         assert await ask(names, "nas.gpu-box.nc") == ("SERVFAIL", [])
         names.final = True
         assert await ask(names, "nas.lan") == ("NXDOMAIN", []), "or a stranger's resolver would be asked"
+    transport.close()
+
+
+async def test_a_second_provider_may_have_the_same_domain(names: Names) -> None:
+    """A name that the first does not know is the second's, and nobody asks in a circle."""
+
+    class OtherTunnel(Resolver):
+        records: ClassVar = {"printer.lan.": ["printer.lan. 30 IN A 10.201.7.9"]}
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            asked.append(dns.message.from_wire(data))
+            super().datagram_received(data, addr)
+
+    asked: list[dns.message.Message] = []
+    others = ["127.0.0.2"]
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(OtherTunnel, (others[0], names.port))
+    names.others = lambda: others
+    assert await ask(names, "nas.lan") == ("NOERROR", ["192.168.1.30"])
+    assert asked == []
+    assert await ask(names, "printer.lan") == ("NOERROR", ["10.201.7.9"])
+    assert await ask(names, "nobody.lan") == ("NXDOMAIN", [])
+    assert [one.flags & dns.flags.RD for one in asked] == [0, 0]
+    answer = await names.answer(dns.message.make_query("printer.lan", "A", flags=0).to_wire())
+    assert answer is not None
+    assert dns.message.from_wire(answer).rcode() == dns.rcode.NXDOMAIN
+    assert len(asked) == 2
     transport.close()
 
 

@@ -106,7 +106,7 @@ class FakeHost:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it in the place of the real host, for the next gateway or connector."""
-        monkeypatch.setattr(overlay, "open_host", lambda journal, instance: (self, self.tun))
+        monkeypatch.setattr(overlay, "open_host", lambda journal, instance, say: (self, self.tun))
         monkeypatch.setattr(connector, "MARK", 0)  # marking sockets needs CAP_NET_ADMIN
         monkeypatch.setattr(gateway, "forward_drop", lambda link: [])
         monkeypatch.setattr(conntrack, "connections_of", self.connections_of)
