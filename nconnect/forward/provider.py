@@ -135,8 +135,7 @@ class Provider(Providing):
             user.regrant(grant.reaches(self._lan), grant.rate)
         before, self._users[key] = self._users.get(key), user
         if before is not None:
-            self._guests.leave(before.link)
-            before.link.abort()
+            self._replace(before.link)
         try:
             link.start_pings()
             self._say(f"{user.name or 'a user'} is connected: {key.hex()}")

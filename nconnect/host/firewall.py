@@ -45,11 +45,16 @@ ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 # Priorities of libnftables: "raw", "mangle", "dstnat", "filter" and "srcnat".
 RAW, MANGLE, DSTNAT, FILTER, SRCNAT = -300, -150, -100, 0, 100
 
-# Open only to a grant that names the very address: this host, link-local with the clouds' metadata services
-# (169.254.169.254 and fd00:ec2::254 hand out credentials), multicast and broadcast.
+# The clouds' metadata services hand out credentials to whoever asks from the machine. Most have
+# 169.254.169.254; these are Alibaba's, Azure's ("wire server") and Oracle's, and by IPv6 AWS's and Google's.
+METADATA = {
+    4: ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
+    6: ("fd00:ec2::254/128", "fd20:ce::254/128"),
+}
+# Open only to a grant that names the very address: this host, link-local, metadata, multicast and broadcast.
 FORBIDDEN = {
-    4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"),
-    6: ("::/128", "::1/128", "fd00:ec2::254/128", "fe80::/10", "ff00::/8"),
+    4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", *METADATA[4]),
+    6: ("::/128", "::1/128", "fe80::/10", "ff00::/8", *METADATA[6]),
 }
 
 FORBIDDEN_NETWORKS = tuple(ip_network(prefix) for prefixes in FORBIDDEN.values() for prefix in prefixes)
@@ -231,8 +236,16 @@ def _masquerade_others(link: str, own: Sequence[Address]) -> Iterator[str]:
 
 def _closed_sets(pools: Sequence[Network]) -> Iterator[NftSet]:
     for version in VERSIONS:
-        closed = (*FORBIDDEN[version], *(str(pool) for pool in pools if pool.version == version))
+        own = [pool for pool in pools if pool.version == version]
+        # The kernel takes no prefix that lies in another: a pool may hold one of the metadata addresses.
+        others = (one for one in FORBIDDEN[version] if not any(_lies_in(one, pool) for pool in own))
+        closed = (*others, *map(str, own))
         yield NftSet(closed_set(version), (ADDRESS_TYPE[version],), interval=True, elements=frozenset(closed))
+
+
+def _lies_in(prefix: str, pool: Network) -> bool:
+    address = ip_network(prefix).network_address
+    return address in pool and ip_network(prefix).prefixlen >= pool.prefixlen
 
 
 def _maps() -> Iterator[NftMap]:

@@ -33,7 +33,6 @@ from nconnect.tunnel.providing import Providing, ProvidingOptions
 from nconnect.tunnel.pump import Pump, Receiver
 from nconnect.tunnel.status import UserStatus
 
-REPLACED = "another machine connected with your key"
 REMAP_INTERVAL = 0.2
 """Seconds after a user's mappings were changed before it may change them again: a change blocks everybody's
 packets for some milliseconds."""
@@ -240,9 +239,7 @@ class Gateway(Providing):
         try:
             if before is not None:
                 self._pump.remove(before.link)
-                self._guests.leave(before.link)
-                before.link.send(control.Bye(REPLACED))
-                before.link.abort()
+                self._replace(before.link)
             sources = frozenset(address.packed for address in user.addresses)
             self._pump.add(link, sources, self._drop_notice(user))
             link.start_pings()

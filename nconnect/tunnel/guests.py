@@ -18,6 +18,7 @@ from nconnect.errors import ConfigError, NconnectError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import Decision
 from nconnect.permission.grants import Grant
+from nconnect.permission.policy_file import PolicyFile
 from nconnect.tunnel import control
 from nconnect.tunnel.link import Link
 
@@ -31,6 +32,9 @@ SAVE_INTERVAL = 10.0
 
 LATELY = 5.0
 """Seconds for which a change by a command is remembered: it may be seen before the command asks."""
+
+NOTES_A_TURN = 20
+"""Audit lines of one turn of the event loop: a millisecond. A policy may name thousands."""
 
 Apply = Callable[[Mapping[bytes, Grant | None]], None]
 """Makes each of these users have this grant from now on, None: nothing, all in one change."""
@@ -122,16 +126,27 @@ class Guests:
 
     async def _reload(self) -> None:
         async with self._reloading:
+            before = self._authority.policy
             try:
                 self._authority.policy = await asyncio.to_thread(self._authority.read_policy)
             except ConfigError as error:
                 self._say(f"warning: the policy stays as it was: {error}")
                 return
-        self._due |= self._guests.keys()
-        try:
-            self.look()
-        except NconnectError as error:
-            self._fail(str(error))
+            self._due |= self._guests.keys()
+            try:
+                self.look()
+            except NconnectError as error:
+                self._fail(str(error))
+            await self._note_difference(before, self._authority.policy)
+
+    async def _note_difference(self, before: PolicyFile, after: PolicyFile) -> None:
+        """Whom the file names now or no longer, for the audit: most of them are not connected."""
+        come = [("allowed", user) for key, user in after.users.items() if key not in before.users]
+        gone = [("revoked", user) for key, user in before.users.items() if key not in after.users]
+        for number, (event, user) in enumerate((*gone, *come), 1):
+            self._authority.on_event(event, user.key, name=user.name, source=user.where)
+            if number % NOTES_A_TURN == 0:
+                await asyncio.sleep(0)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -36,6 +36,9 @@ class ProvidingOptions:
     network: NetworkSection
 
 
+REPLACED = "another machine connected with your key"
+
+
 class Providing(ABC):
     """Serves whom `authority` admits."""
 
@@ -102,6 +105,12 @@ class Providing(ABC):
                 await self._admission.accept(listener)
             finally:
                 await self._hang_up()
+
+    def _replace(self, link: Link) -> None:
+        """The user has another link now: end this one."""
+        self._guests.leave(link)
+        link.send(control.Bye(REPLACED))
+        link.abort()
 
     def _announce(self) -> None:
         prefixes = ", ".join(map(str, self._lan))

@@ -39,6 +39,8 @@ class Depth(abc.ABC):
     """Size of the download."""
     rate = 8_000_000
     """Bytes/s at most: the download must outlast what happens in it, and it goes on meanwhile."""
+    silence = 4
+    """Seconds without a byte after which the user's curl gives up; a restart of nconnect takes fewer."""
 
     @abc.abstractmethod
     async def __aenter__(self) -> None:

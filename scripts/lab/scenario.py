@@ -26,6 +26,8 @@ from scripts.lab.depth import Depth, Machine
 
 CONNECT_SECONDS = 60.0
 """For a connection after a boot, times the depth's patience."""
+ANSWER_SECONDS = 3.0
+"""For an answer of the model server, or a connection to it, times the patience as well."""
 DOWNLOAD_SECONDS = 300.0
 POLL_SECONDS = 0.2
 PART = 0.08
@@ -85,10 +87,11 @@ class Scenario:
     async def _reachable(self, since: str) -> None:
         """The model server answers the user; nobody helps."""
         start = time.monotonic()
+        curl = f"curl -fsS -m {ANSWER_SECONDS * self._depth.patience:.0f} {self.url}"
         async with asyncio.timeout(CONNECT_SECONDS * self._depth.patience):
             while True:
                 with contextlib.suppress(NconnectError):
-                    done = await self._depth.run(Machine.USER, f"curl -fsS -m 3 {self.url}", check=False)
+                    done = await self._depth.run(Machine.USER, curl, check=False)
                     if done.returncode == 0:
                         break
                 await asyncio.sleep(POLL_SECONDS)
@@ -133,11 +136,12 @@ class Scenario:
     async def _fetch(self) -> None:
         """curl, until it has all; a reboot of the user ends it like everything else there."""
         url = f"http://{self._depth.inference}:8001/weights?rate={self._depth.rate}"
-        # 1 byte/s over 4 s: the other side has gone.
-        curl = (
-            f"curl -fsS -C - -o {self._depth.target} --connect-timeout 3 --speed-limit 1 --speed-time 4 "
-            f"'{url}'"
+        # Less than 1 byte/s over so many seconds: the other side has gone.
+        limits = (
+            f"--connect-timeout {ANSWER_SECONDS * self._depth.patience:.0f} "
+            f"--speed-limit 1 --speed-time {self._depth.silence}"
         )
+        curl = f"curl -fsS -C - -o {self._depth.target} {limits} '{url}'"
         while True:
             with contextlib.suppress(NconnectError):
                 start = await self._received()

@@ -64,6 +64,13 @@ async def test_a_connection_ends_with_its_grant_and_no_other(
     first[1].close()
 
 
+async def test_the_first_of_two_machines_with_one_key_hears_of_the_second(
+    provider: Running, socks: Running, make_socks: MakeSocks
+) -> None:
+    async with make_socks(ANN):
+        await until(lambda: any("another machine connected with your key" in line for line in socks.said))
+
+
 async def test_a_connection_that_was_being_made_when_its_grant_ended(
     provider: Running, socks: Running, make_host: MakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

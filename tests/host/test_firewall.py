@@ -86,6 +86,15 @@ def test_the_gateways_table_as_nft_lists_it(netns: Netns) -> None:
     assert sh("nft list ruleset") == (GOLDEN / "gateway.nft").read_text()
 
 
+def test_a_pool_may_hold_a_metadata_address(netns: Netns) -> None:
+    """A pool is chosen by the provider's key: one in a thousand has Alibaba's."""
+    pool = ip_network("100.100.96.0/20")
+    nft.replace_table(gateway_table("home", "nc0", gateway=[ip_address("100.100.96.1")], pools=[pool]))
+    listed = sh("nft list set inet nconnect_home closed4")
+    assert "100.100.96.0/20" in listed
+    assert "100.100.100.200" not in listed
+
+
 def test_the_users_table_as_nft_lists_it(netns: Netns) -> None:
     nft.replace_table(user_table("home", "nc0", [ip_address("100.64.9.2"), ip_address("fd09::2")]))
     assert sh("nft list ruleset") == (GOLDEN / "user.nft").read_text()

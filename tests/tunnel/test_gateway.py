@@ -155,9 +155,11 @@ async def test_a_second_session_of_a_key_takes_the_place_of_the_first(
     first = await connect(ANN)
     second = await connect(ANN)
     assert second.welcome.addresses == first.welcome.addresses
+    heard = list[control.ControlMessage]()
     with pytest.raises(ClosedError):
         while True:
-            await soon(first.peer.receive())
+            heard.append(await soon(first.peer.receive()))
+    assert heard[-1] == control.Bye("another machine connected with your key")
     assert await provider.serves(second)
     assert provider.users == [ANN.public_key.hex()]
     assert provider.host.leases == list(second.welcome.addresses)

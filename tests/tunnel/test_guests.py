@@ -351,6 +351,24 @@ async def test_the_file_is_read_again_and_who_stays_allowed_stays(
     assert provider.users == [BOB.public_key.hex()]
 
 
+async def test_the_audit_hears_whom_the_file_names_and_no_longer(provider: Provider, tmp_path: Path) -> None:
+    """Nobody of them is connected."""
+    heard: list[tuple[str, bytes, object, object]] = []
+    provider.authority.on_event = lambda kind, key, **facts: heard.append(
+        (kind, key, facts["name"], facts["source"])
+    )
+    path = tmp_path / "policy.toml"
+    write(path, policy(ANN.public_key, "192.168.77.20:80/tcp"))
+    await provider.gateway.reload()
+    write(path, policy(BOB.public_key, "192.168.77.20:80/tcp"))
+    await provider.gateway.reload()
+    assert heard == [
+        ("allowed", ANN.public_key, "ann", f"{path}:2"),
+        ("revoked", ANN.public_key, "ann", f"{path}:2"),
+        ("allowed", BOB.public_key, "ann", f"{path}:2"),
+    ]
+
+
 async def test_a_file_that_is_wrong_changes_nothing(
     provider: Provider, connect: MakeUser, tmp_path: Path
 ) -> None:
