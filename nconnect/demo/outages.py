@@ -16,6 +16,8 @@ from nconnect.demo.tunnel import Tunnel
 
 FILTER = "nconnect_lab"
 """The lab's own table in the namespace of the Internet."""
+_INTERNET = {Party.USER: ("198.51.100", "user"), Party.PROVIDER: ("203.0.113", "prov")}
+"""Of each, the first bytes of its addresses there, and what the other ends of its interfaces are called."""
 
 
 async def kill_node(lab: Lab, index: int, *, silent: bool = False) -> float:
@@ -53,24 +55,25 @@ async def restart_serve(tunnel: Tunnel) -> float:
     return time.monotonic()
 
 
-async def change_address(lab: Lab, number: int = 1) -> float:
-    """The user's machine changes networks for the `number`-th time (1 to 63).
+async def change_address(lab: Lab, number: int = 1, party: Party = Party.USER) -> float:
+    """The machine of user or provider changes networks for the `number`-th time (1 to 63).
 
     It has a new interface with another address, and the old one is gone.
     """
-    user, internet = lab.namespace(Party.USER), lab.namespace(Party.INTERNET)
-    router, address = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
-    old, new = f"wan{number - 1}", f"wan{number}"
+    network, other_end = _INTERNET[party]
+    mover, internet = lab.namespace(party), lab.namespace(Party.INTERNET)
+    router, address = f"{network}.{4 * number + 1}", f"{network}.{4 * number + 2}"
+    old, new, peer = f"wan{number - 1}", f"wan{number}", f"{other_end}{number}"
     for command in (
-        f"ip link add {new} netns {user} type veth peer name user{number} netns {internet}",
-        f"ip -n {internet} address add {router}/30 dev user{number}",
-        f"ip -n {internet} link set user{number} up",
-        f"ip -n {user} link delete {old}",
-        f"ip -n {user} address add {address}/30 dev {new}",
-        f"ip -n {user} link set {new} up",
-        f"ip -n {user} route add default via {router}",
+        f"ip link add {new} netns {mover} type veth peer name {peer} netns {internet}",
+        f"ip -n {internet} address add {router}/30 dev {peer}",
+        f"ip -n {internet} link set {peer} up",
+        f"ip -n {mover} link delete {old}",
+        f"ip -n {mover} address add {address}/30 dev {new}",
+        f"ip -n {mover} link set {new} up",
+        f"ip -n {mover} route add default via {router}",
     ):
-        await lab.run(Party.USER, ["sh", "-c", command])
+        await lab.run(party, ["sh", "-c", command])
     return time.monotonic()
 
 

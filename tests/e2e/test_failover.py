@@ -162,10 +162,23 @@ async def test_the_user_changes_networks(tunnel: Tunnel) -> None:
     assert await is_back_after(heartbeat, await outages.change_address(tunnel.lab)) < 2.0 * BUSY
 
 
-async def test_the_user_sleeps(tunnel: Tunnel) -> None:
-    """Long enough for the nodes and the provider to have given up."""
+async def test_the_provider_changes_networks(tunnel: Tunnel) -> None:
+    """Its LAN stays; users keep the address by which they know it."""
     heartbeat = await Heartbeat.start(tunnel.lab)
-    assert await is_back_after(heartbeat, await outages.suspend(tunnel.up, 20.0)) < 2.0 * BUSY
+    moment = await outages.change_address(tunnel.lab, party=Party.PROVIDER)
+    assert await is_back_after(heartbeat, moment) < 3.0 * BUSY
+
+
+async def test_the_user_sleeps(tunnel: Tunnel) -> None:
+    """A minute: the nodes and the provider have given up by then."""
+    heartbeat = await Heartbeat.start(tunnel.lab)
+    assert await is_back_after(heartbeat, await outages.suspend(tunnel.up, 60.0)) < 2.0 * BUSY
+
+
+async def test_the_provider_sleeps(tunnel: Tunnel) -> None:
+    """Long enough for the nodes and the user to have given up."""
+    heartbeat = await Heartbeat.start(tunnel.lab)
+    assert await is_back_after(heartbeat, await outages.suspend(tunnel.serve, 20.0)) < 3.0 * BUSY
 
 
 async def test_connections_outlive_a_crash_of_the_provider(tunnel: Tunnel) -> None:

@@ -155,7 +155,7 @@ async def test_a_second_session_of_a_key_takes_the_place_of_the_first(
     first = await connect(ANN)
     second = await connect(ANN)
     assert second.welcome.addresses == first.welcome.addresses
-    heard = list[control.ControlMessage]()
+    heard = list[control.ControlMessage | None]()
     with pytest.raises(ClosedError):
         while True:
             heard.append(await soon(first.peer.receive()))
