@@ -16,6 +16,7 @@ from pathlib import Path
 from jeepney import DBusAddress, DBusErrorResponse, MessageFlag, new_method_call
 from jeepney.bus_messages import message_bus
 from jeepney.io.asyncio import DBusRouter, Proxy, open_dbus_router
+from jeepney.io.common import RouterClosed
 from jeepney.wrappers import unwrap_msg
 
 from nconnect.errors import HostError, NconnectError, PrivilegeError
@@ -133,11 +134,15 @@ def _calls(names: LinkNames) -> Sequence[tuple[object, ...]]:
     )
 
 
-_BUS_ERRORS = (DBusErrorResponse, TimeoutError, OSError, EOFError, ValueError, RuntimeError)
-"""jeepney: an error that was answered; none in time; and a bus that goes away or cannot be talked to."""
+_HUNG_UP = (EOFError, RouterClosed, KeyError, asyncio.InvalidStateError)
+"""jeepney: the bus goes away; during a call it trips over itself then, which are the last two."""
+_BUS_ERRORS = (DBusErrorResponse, TimeoutError, OSError, ValueError, RuntimeError, *_HUNG_UP)
+"""The same: an error that was answered; none in time; and a bus that goes away or cannot be talked to."""
 
 
 def _error(error: BaseException) -> NconnectError:
+    if isinstance(error, _HUNG_UP):
+        return HostError("the system's D-Bus cannot be asked: it hung up")
     if not isinstance(error, DBusErrorResponse):
         return HostError(f"the system's D-Bus cannot be asked: {str(error) or 'no answer in time'}")
     says = error.data[0] if error.data else error.name

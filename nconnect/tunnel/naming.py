@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 60.0
 """Seconds between looks whether systemd-resolved runs, and is the one that was told."""
+RETRY_INTERVAL = 10.0
+"""The same after one that went wrong: a machine that has just booted answers late."""
 RESOLVED = "systemd-resolved"
 
 
@@ -196,6 +198,7 @@ class Naming:
                 reason = f"{RESOLVED} runs, and programs do not ask it"
         except NconnectError as error:
             self._via, reason = "", str(error)
+            self._next_check = self._loop.time() + RETRY_INTERVAL
         if reason != self._reason:
             self._reason = reason
             if reason and self._offered:

@@ -27,6 +27,8 @@ class FakeResolved:
         self.refusal = ""
         """Name of the D-Bus error that it answers with."""
         self.silent = False
+        self.hangs_up = False
+        """Instead of an answer to who owns a name."""
         self.calls: list[tuple[Any, ...]] = []
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -66,6 +68,8 @@ class FakeResolved:
         parser, serial = Parser(), 0
         while True:
             while (message := parser.get_next_message()) is not None:
+                if self.hangs_up and message.header.fields[HeaderFields.member] == "GetNameOwner":
+                    return
                 if message.header.message_type == MessageType.method_call and not self.silent:
                     serial += 1
                     writer.write(self._answer(message).serialise(serial))

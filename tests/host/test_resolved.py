@@ -80,6 +80,14 @@ async def test_a_bus_that_does_not_answer(fake: FakeResolved, monkeypatch: pytes
         await owner()
 
 
+async def test_a_bus_that_goes_away(fake: FakeResolved) -> None:
+    fake.hangs_up = True
+    with pytest.raises(HostError, match="cannot be asked: it hung up"):
+        await owner()
+    with pytest.raises(HostError, match="cannot be asked: it hung up"):
+        await set_names(NAMES)
+
+
 async def test_what_is_no_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=localhost,port=1")
     with pytest.raises(HostError, match="the system's D-Bus cannot be asked"):
