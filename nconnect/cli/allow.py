@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from argparse import ArgumentParser
 
-import typer
-
-from nconnect.cli.options import Rate, To, split_commas
+from nconnect.cli.options import add_rate, add_to, split_commas
 from nconnect.errors import UsageError
 from nconnect.places import places
 
 
-def command(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="What the user's `nconnect id` prints.")],
-    name: Annotated[str, typer.Option(help="What to call the user, here and in `nconnect revoke`.")] = "",
-    to: To = None,
-    expires: Annotated[str, typer.Option(metavar="TIME", help="For how long, e.g. 1h or 7d.")] = "",
-    rate: Rate = "",
-    quota: Annotated[str, typer.Option(help="Bytes from now on, both ways together, e.g. 100GB.")] = "",
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect allow`."""
+    parser.add_argument("key", metavar="KEY", help="What the user's `nconnect id` prints.")
+    parser.add_argument("--name", default="", help="What to call the user, here and in `nconnect revoke`.")
+    add_to(parser)
+    parser.add_argument("--expires", metavar="TIME", default="", help="For how long, e.g. 1h or 7d.")
+    add_rate(parser)
+    parser.add_argument(
+        "--quota", metavar="BYTES", default="", help="Bytes from now on, both ways together, e.g. 100GB."
+    )
+
+
+def command(key: str, name: str, to: list[str] | None, expires: str, rate: str, quota: str) -> None:
     """Let a key in, at once and until revoked; of a key that is let in, change what it may.
 
     The gateway need not run now. A key that the policy file names is changed there.
@@ -47,4 +50,4 @@ def command(
         user = store.allow(public_key, name, grant)
     granting.audit(where).record("allowed", public_key, name=user.name, grant=grant, source=user.by)
     granting.tell_gateway(where)
-    typer.echo(f"allowed {user.name or 'key'} {public_key.hex()}: {granting.describe(grant)}")
+    print(f"allowed {user.name or 'key'} {public_key.hex()}: {granting.describe(grant)}")

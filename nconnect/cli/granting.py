@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import typer
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.places import Places
@@ -29,7 +28,7 @@ def policy(where: Places) -> PolicyFile:
     try:
         return policy_file.load(where.policy)
     except ConfigError as error:
-        typer.echo(f"nconnect: warning: {error}", err=True)
+        print(f"nconnect: warning: {error}", file=sys.stderr)
         return policy_file.PolicyFile(where.policy)
 
 
@@ -73,7 +72,7 @@ def audit(where: Places) -> Audit:
     """Where to write what was done."""
     from nconnect.permission.audit import DIRECTORY, Audit
 
-    return Audit(where.state / DIRECTORY, lambda line: typer.echo(f"nconnect: {line}", err=True))
+    return Audit(where.state / DIRECTORY, lambda line: print(f"nconnect: {line}", file=sys.stderr))
 
 
 def describe(grant: Grant) -> str:
