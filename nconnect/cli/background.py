@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ from nconnect.places import places
 READY_FD = "NCONNECT_READY_FD"
 MAX_LOG_BYTES = 1 << 20
 """A start that finds a larger log begins a new one: years of comings and goings, or some minutes of -vv."""
+
+_SECRET = re.compile(rf"({invited.LOOKS_LIKE_INVITE.pattern})\w{{20,}}")
+_DETACH = re.compile("-d+|--detach")
 
 _IS_LOG = READY_FD in os.environ
 """Whether what this process prints is a log; the variable itself goes once the parent has gone."""
@@ -66,7 +70,8 @@ def ready(code: int = 0) -> None:
 
 def failed(error: NconnectError, code: int) -> int:
     """Print an error as a person should see it; returns the exit code."""
-    text = clean(str(error))
+    # What was typed in the wrong place may be an invite, and this a log.
+    text = _SECRET.sub(r"\1…", clean(str(error)))
     print(_stamp(f"nconnect: {text}"), file=sys.stderr, flush=True)
     _tell(failed=text, code=code)
     return code
@@ -91,7 +96,7 @@ def start(log: Path, invite: str = "") -> int:
 
     read_end, write_end = os.pipe()
     # Detached already: the child must run in the foreground of its own session.
-    arguments = [argument for argument in sys.argv[1:] if argument not in ("-d", "--detach")]
+    arguments = [argument for argument in sys.argv[1:] if not _DETACH.fullmatch(argument)]
     child = subprocess.Popen(
         [sys.executable, "-m", "nconnect", *invited.without_secret(arguments)],
         stdin=subprocess.PIPE,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.errors import NconnectError
 from nconnect.places import Places, places
 
 
-def command(
-    keep_kill_switch: Annotated[
-        bool, typer.Option("--keep-kill-switch", help="What a kill switch made unreachable stays so.")
-    ] = False,
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect cleanup`."""
+    parser.add_argument(
+        "--keep-kill-switch", action="store_true", help="What a kill switch made unreachable stays so."
+    )
+
+
+def command(keep_kill_switch: bool) -> None:
     """Undo what instances that crashed left on this machine; those that run are not touched."""
     from nconnect.host.privileges import require_net_admin
     from nconnect.host.recovery import cleanup
@@ -23,9 +24,9 @@ def command(
     require_net_admin("nconnect cleanup")
     lines = cleanup(places().journals, keep_closed=keep_kill_switch)
     for line in lines:
-        typer.echo(line)
+        print(line)
     if not lines:
-        typer.echo("nothing was left behind")
+        print("nothing was left behind")
 
 
 def closed_note(where: Places) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
 
-import typer
-from typer.core import TyperGroup
-
-from nconnect.cli.words import HintingCommand
+from nconnect.cli.parser import Parser
 
 MODULES = {
     "id": "identity",
@@ -28,30 +25,19 @@ MODULES = {
     "demo": "demo",
     "cleanup": "cleanup",
 }
-"""In the order of the help; each has a `command`, or is an `app` of several."""
-HINTING = ("serve", "up", "socks")
+"""In the order of the help.
+
+Each has a function `arguments`, which tells a parser what may follow its name, and `command`, which gets that
+by its names and returns the exit code, or None for 0. What `command` says of itself is the help.
+"""
+QUIET = ("id", "allow", "revoke")
+"""They log nothing unless asked to with `-v`, and do not wait for what logs to be loaded."""
 
 
-class Commands(TyperGroup):
-    """The group of all commands."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of the help."""
-        return list(MODULES)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name; of an unknown name all are loaded, for one that is like it."""
-        for name in (cmd_name,) if cmd_name in MODULES else MODULES:
-            if name not in self.commands:
-                self.commands[name] = _load(name)
-        return super().get_command(ctx, cmd_name)
-
-
-def _load(name: str) -> Any:
+def load(name: str) -> tuple[Parser, Callable[..., int | None]]:
+    """The parser of the command of that name, and what to call with what it finds."""
     module = importlib.import_module(f"nconnect.cli.{MODULES[name]}")
-    plain = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    if hasattr(module, "app"):
-        plain.add_typer(module.app, name=name)
-        return typer.main.get_group(plain).commands[name]
-    plain.command(name, cls=HintingCommand if name in HINTING else None)(module.command)
-    return typer.main.get_command(plain)
+    summary, _, more = (module.command.__doc__ or "").partition("\n\n")
+    parser = Parser(f"nconnect {name}", summary, more)
+    module.arguments(parser)
+    return parser, module.command

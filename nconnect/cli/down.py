@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.cli import background
 from nconnect.cli.cleanup import closed_note
@@ -12,9 +10,14 @@ from nconnect.errors import HostError, NotRunningError, UsageError
 from nconnect.places import places
 
 
-def command(
-    name: Annotated[str, typer.Argument(help="Which one; not needed where only one runs.")] = "",
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect down`."""
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", default="", help="Which one; not needed where only one runs."
+    )
+
+
+def command(name: str) -> None:
     """End an instance of `up` or `serve`; returns when the network is as it was."""
     from nconnect.tunnel import asking
 
@@ -32,6 +35,6 @@ def command(
         raise NotRunningError(f"{error}{closed_note(where)}") from error
     if left:
         for line in left:
-            typer.echo(background.clean(line))
+            print(background.clean(line))
         raise HostError(f"{name} is down, but left what is said above; run: nconnect cleanup")
-    typer.echo(f"{name} is down")
+    print(f"{name} is down")

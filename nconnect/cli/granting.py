@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import typer
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.places import Places
@@ -29,7 +28,7 @@ def policy(where: Places) -> PolicyFile:
     try:
         return policy_file.load(where.policy)
     except ConfigError as error:
-        typer.echo(f"nconnect: warning: {error}", err=True)
+        print(f"nconnect: warning: {error}", file=sys.stderr)
         return policy_file.PolicyFile(where.policy)
 
 
@@ -37,6 +36,21 @@ def named_in_file(policy: PolicyFile, key_or_name: bytes | str) -> str:
     """File and line where the policy names this key, or user; empty if it does not."""
     user = policy.users.get(key_or_name) if isinstance(key_or_name, bytes) else policy.find_name(key_or_name)
     return policy.where(user) if user is not None else ""
+
+
+def check_name(policy: PolicyFile, name: str) -> None:
+    """See that a user may be called so; the empty name is none.
+
+    Raises:
+        UsageError: it is no name, or a user of the policy file has it.
+    """
+    from nconnect.permission import keys
+
+    if name:
+        keys.check_name(name)
+        named = named_in_file(policy, name)
+        if named:
+            raise UsageError(f"{named} calls another user {name}; choose another --name")
 
 
 def targets(policy: PolicyFile, words: Sequence[str]) -> tuple[Target, ...]:
@@ -73,7 +87,7 @@ def audit(where: Places) -> Audit:
     """Where to write what was done."""
     from nconnect.permission.audit import DIRECTORY, Audit
 
-    return Audit(where.state / DIRECTORY, lambda line: typer.echo(f"nconnect: {line}", err=True))
+    return Audit(where.state / DIRECTORY, lambda line: print(f"nconnect: {line}", file=sys.stderr))
 
 
 def describe(grant: Grant) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
 
 from nconnect.cli import background, granting
-from nconnect.cli.options import Json, Rate, To, split_commas
+from nconnect.cli.options import add_json, add_rate, add_to, split_commas
 from nconnect.errors import UsageError
 from nconnect.places import places
 
@@ -21,31 +20,53 @@ if TYPE_CHECKING:
     from nconnect.permission.invites import Invite
     from nconnect.permission.issued import Invites, Issued
 
-EXPIRES = "1d"
 SCHEMA = 1
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect invite`."""
+    add_to(parser)
+    parser.add_argument(
+        "--expires",
+        metavar="TIME",
+        default="1d",
+        help="How long the invite can be used, e.g. 1h or 7d. [default: %(default)s]",
+    )
+    parser.add_argument(
+        "--for",
+        dest="lasting",
+        metavar="TIME",
+        default="",
+        help="How long its user stays let in; default: no end.",
+    )
+    parser.add_argument("--once", action="store_true", help="Only the first who uses it is let in.")
+    parser.add_argument("--name", default="", help="What to call the user.")
+    add_rate(parser)
+    parser.add_argument("--quota", metavar="BYTES", default="", help="Bytes, both ways together, e.g. 100GB.")
+    parser.add_argument("--qr", action="store_true", help="Show it as a QR code as well.")
+    parser.add_argument(
+        "--list", dest="listing", action="store_true", help="List the invites that have not expired."
+    )
+    parser.add_argument("--cancel", metavar="ID", default="", help="Let nobody else in by this invite.")
+    add_json(parser)
+
+
 def command(
-    to: To = None,
-    expires: Annotated[
-        str, typer.Option(metavar="TIME", help="How long the invite can be used, e.g. 1h or 7d.")
-    ] = EXPIRES,
-    lasting: Annotated[
-        str,
-        typer.Option("--for", metavar="TIME", help="How long its user stays let in; default: no end."),
-    ] = "",
-    once: Annotated[bool, typer.Option("--once", help="Only the first who uses it is let in.")] = False,
-    name: Annotated[str, typer.Option(help="What to call the user.")] = "",
-    rate: Rate = "",
-    quota: Annotated[str, typer.Option(help="Bytes, both ways together, e.g. 100GB.")] = "",
-    qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code as well.")] = False,
-    listing: Annotated[bool, typer.Option("--list", help="List the invites that have not expired.")] = False,
-    cancel: Annotated[str, typer.Option(metavar="ID", help="Let nobody else in by this invite.")] = "",
-    as_json: Json = False,
+    to: list[str] | None,
+    expires: str,
+    lasting: str,
+    once: bool,
+    name: str,
+    rate: str,
+    quota: str,
+    qr: bool,
+    listing: bool,
+    cancel: str,
+    as_json: bool,
 ) -> None:
     """Print an invite: who has it connects with `nconnect up --invite`, and their key is let in.
 
-    It is a secret. The gateway need not run now; it must when the invite is used.
+    An invite is a secret. The gateway need not run now; it must when the invite is used.
     """
     from nconnect.permission.issued import Invites
     from nconnect.permission.store import FILE_NAME, Store
@@ -65,7 +86,9 @@ def command(
         elif cancel:
             _cancel(invites, audit, cancel)
         else:
-            targets = granting.targets(granting.policy(where), split_commas(to)) if to else ()
+            policy = granting.policy(where)
+            granting.check_name(policy, name)
+            targets = granting.targets(policy, split_commas(to)) if to else ()
             invite = _invite(key.public_key, targets, expires, lasting, once, name, rate, quota)
             text = invites.issue(invite, time.time())
             _audit(audit, "invited", invite)
@@ -84,14 +107,13 @@ def _invite(
 ) -> Invite:
     from nconnect.permission import grants
     from nconnect.permission.invites import Invite, new_nonce
-    from nconnect.permission.keys import check_name
 
     return Invite(
         provider=provider,
         nonce=new_nonce(),
         expires=int(time.time()) + grants.parse_duration(expires),
         once=once,
-        name=check_name(name) if name else "",
+        name=name,
         targets=tuple(map(grants.format_target, targets)),
         seconds=grants.parse_duration(lasting) if lasting else 0,
         rate=grants.parse_rate(rate) if rate else 0,
@@ -101,7 +123,7 @@ def _invite(
 
 def _show(invite: Invite, text: str, qr: bool) -> None:
     """The string on stdout, for a program to take; all else on stderr, for people."""
-    typer.echo(text)
+    print(text)
     if qr:
         _print_qr(text)
     hints = (
@@ -110,7 +132,7 @@ def _show(invite: Invite, text: str, qr: bool) -> None:
         f"to take it back: nconnect invite --cancel {invite.id}",
     )
     for line in hints:
-        typer.echo(line, err=True)
+        print(line, file=sys.stderr)
 
 
 def _print_qr(text: str) -> None:
@@ -122,16 +144,16 @@ def _print_qr(text: str) -> None:
 
 def _print_list(listed: list[Issued], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"schema": SCHEMA, "invites": [_as_json(issued) for issued in listed]}))
+        print(json.dumps({"schema": SCHEMA, "invites": [_as_json(issued) for issued in listed]}))
         return
     if not listed:
-        typer.echo("no invite is outstanding", err=True)
+        print("no invite is outstanding", file=sys.stderr)
     for issued in listed:
         invite = issued.invite
         what = f"{issued.state}, until {granting.date(invite.expires)}, for {_whom(invite)}: {_what(invite)}"
-        typer.echo(background.clean(f"{invite.id} {invite.name}".rstrip() + f" {what}"))
+        print(background.clean(f"{invite.id} {invite.name}".rstrip() + f" {what}"))
         for key in issued.users:
-            typer.echo(f"  used by {key.hex()}")
+            print(f"  used by {key.hex()}")
 
 
 def _as_json(issued: Issued) -> dict[str, object]:
@@ -155,9 +177,9 @@ def _cancel(invites: Invites, audit: Audit, invite_id: str) -> None:
     issued = invites.cancel(invite_id, time.time())
     if issued.state != "cancelled":
         _audit(audit, "cancelled", issued.invite)
-    typer.echo(f"{issued.invite.id} is cancelled")
+    print(f"{issued.invite.id} is cancelled")
     for key in issued.users:
-        typer.echo(f"let in by it before: {key.hex()}; to end that: nconnect revoke {key.hex()}", err=True)
+        print(f"let in by it before: {key.hex()}; to end that: nconnect revoke {key.hex()}", file=sys.stderr)
 
 
 def _audit(audit: Audit, kind: str, invite: Invite) -> None:

@@ -7,13 +7,13 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from nconnect.errors import HostError, UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from nconnect.nkn.addresses import Address
 
 OPTION = "--invite"
@@ -24,14 +24,15 @@ MAX_READ = 8192
 LOOKS_LIKE_INVITE = re.compile("nconnect[1-9]")
 """How an invite begins; a file of such a name is ./nconnect1…"""
 
-Option = Annotated[
-    str,
-    typer.Option(
+
+def add_option(parser: ArgumentParser) -> None:
+    """`--invite`, which `read` takes."""
+    parser.add_argument(
         OPTION,
         metavar="STRING|FILE|-",
+        default="",
         help="The invite that the provider gave you; - reads it from the keyboard. Instead of --peer, once.",
-    ),
-]
+    )
 
 
 def read(given: str) -> str:
@@ -44,7 +45,7 @@ def read(given: str) -> str:
         return ""
     if LOOKS_LIKE_INVITE.match(given):
         hint = f"hint: whoever lists processes sees the invite in your command; {OPTION} {STDIN} hides it"
-        typer.echo(hint, err=True)
+        print(hint, file=sys.stderr)
         return given
     text = _read_stdin() if given == STDIN else _read_file(Path(given))
     words = text.split()
@@ -55,7 +56,7 @@ def read(given: str) -> str:
 
 def _read_stdin() -> str:
     if sys.stdin.isatty():
-        typer.echo("paste the invite, then Enter: ", nl=False, err=True)
+        print("paste the invite, then Enter: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.buffer.readline(MAX_READ).decode("utf-8", "replace")
 
 

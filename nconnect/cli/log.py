@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from nconnect.cli import background, granting
-from nconnect.cli.options import Json
+from nconnect.cli.options import add_json
 from nconnect.places import places
 
 if TYPE_CHECKING:
@@ -22,18 +21,19 @@ EVENT_WIDTH = 9
 """Columns; the longest event has 9 letters."""
 
 
-def command(
-    user: Annotated[
-        str, typer.Option(metavar="NAME|KEY", help="Only what is about this user; default: everybody.")
-    ] = "",
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help="Only the last, e.g., 1h or 7d; default: all there is.")
-    ] = "",
-    follow: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on with what happens from now on.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect log`."""
+    parser.add_argument(
+        "--user", metavar="NAME|KEY", default="", help="Only what is about this user; default: everybody."
+    )
+    parser.add_argument(
+        "--since", metavar="TIME", default="", help="Only the last, e.g., 1h or 7d; default: all there is."
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="Go on with what happens from now on.")
+    add_json(parser)
+
+
+def command(user: str, since: str, follow: bool, as_json: bool) -> None:
     """Show who was admitted, refused, revoked or invited, with what grant, when, and how many bytes went."""
     import msgspec
 
@@ -48,7 +48,7 @@ def command(
             for entry in reader.entries():
                 if entry.time >= first and wanted(entry):
                     line = msgspec.json.encode(entry).decode() if as_json else _line(entry)
-                    typer.echo(background.clean(line))
+                    print(background.clean(line))
             if not follow:
                 return
             time.sleep(FOLLOW_INTERVAL)

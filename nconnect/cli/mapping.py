@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from nconnect.cli.options import parse_network, split_commas
 from nconnect.errors import UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from nconnect.config import UpSection
     from nconnect.tunnel.remapping import MapOptions
 
-Map = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def add_options(parser: ArgumentParser) -> None:
+    """Those of `up` that `options` takes."""
+    parser.add_argument(
         "--map",
+        dest="given",
         metavar="REAL=HERE",
+        action="append",
         help="Call a network of the provider's by another prefix, e.g. 192.168.1.0/24=10.201.7.0/24; done "
         "by itself if this machine has that network too. With commas, or repeated.",
-    ),
-]
-MapPool = Annotated[
-    list[str] | None,
-    typer.Option(
+    )
+    parser.add_argument(
+        "--map-pool",
         metavar="CIDR",
+        action="append",
         help="Where such prefixes come from, instead of 10.192.0.0/10, 198.18.0.0/15 and "
         "fd6e:636f:6e6e::/48. With commas, or repeated.",
-    ),
-]
-NoMap = Annotated[
-    bool, typer.Option("--no-map", help="Leave out what this machine has itself, instead of mapping it.")
-]
+    )
+    parser.add_argument(
+        "--no-map", action="store_true", help="Leave out what this machine has itself, instead of mapping it."
+    )
 
 
 def options(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from nconnect.cli import background
 from nconnect.cli.options import split_commas
 from nconnect.errors import HostError, UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from nconnect.config import ServeSection
     from nconnect.names.listening import Sockets
     from nconnect.places import Places
@@ -20,36 +20,43 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "up"
 """What a connection is called whose user called it nothing: no name for a provider."""
 
-DNS = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def add_offered(parser: ArgumentParser) -> None:
+    """Options of `serve`, which `offer` takes."""
+    parser.add_argument(
+        "--dns",
         metavar="ADDRESS",
+        action="append",
         help="The LAN's resolver, for those who may reach it. With commas, or repeated.",
-    ),
-]
-Domain = Annotated[
-    list[str] | None,
-    typer.Option(metavar="DOMAIN", help="A domain that it knows, e.g. lan. With commas, or repeated."),
-]
-Host = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=ADDRESS", help="A name for users, e.g. gpu=192.168.1.20. With commas, or repeated."
-    ),
-]
-AcceptDomain = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="DOMAIN", help="A domain of the Internet, or of this network, for the provider. Repeatable."
-    ),
-]
-ResolvConf = Annotated[
-    bool,
-    typer.Option(
-        "--resolv-conf", help="Without systemd-resolved: be asked for names first, by /etc/resolv.conf."
-    ),
-]
-NoNames = Annotated[bool, typer.Option("--no-names", help="Leave the provider's names alone.")]
+    )
+    parser.add_argument(
+        "--domain",
+        metavar="DOMAIN",
+        action="append",
+        help="A domain that it knows, e.g. lan. With commas, or repeated.",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="NAME=ADDRESS",
+        action="append",
+        help="A name for users, e.g. gpu=192.168.1.20. With commas, or repeated.",
+    )
+
+
+def add_accepted(parser: ArgumentParser) -> None:
+    """Options of `up`, of which `check_wanted` says whether they go together."""
+    parser.add_argument(
+        "--accept-domain",
+        metavar="DOMAIN",
+        action="append",
+        help="A domain of the Internet, or of this network, for the provider. Repeatable.",
+    )
+    parser.add_argument(
+        "--resolv-conf",
+        action="store_true",
+        help="Without systemd-resolved: be asked for names first, by /etc/resolv.conf.",
+    )
+    parser.add_argument("--no-names", action="store_true", help="Leave the provider's names alone.")
 
 
 def offer(

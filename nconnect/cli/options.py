@@ -5,40 +5,80 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from nconnect.config import Config, load, with_seeds
 from nconnect.errors import AddressError, UsageError
 from nconnect.places import places
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from nconnect.config import Config
     from nconnect.tunnel.control import IPNetwork
 
 _PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
 
-SeedRPC = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--seed-rpc", metavar="URL", help="JSON-RPC of a seed node, instead of NKN's main net. Repeatable."
-    ),
-]
-Wait = Annotated[
-    bool,
-    typer.Option("--wait", help="If the provider does not let you in yet, ask again until it does."),
-]
-To = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def add_peer(parser: ArgumentParser) -> None:
+    """`--peer`, the provider."""
+    parser.add_argument(
+        "--peer",
+        metavar="ADDRESS",
+        default="",
+        help="The provider's NKN address: what its `nconnect id` prints.",
+    )
+
+
+def add_name(parser: ArgumentParser, default: str, help: str) -> None:
+    """`--name`, of an instance."""
+    parser.add_argument("--name", default=default, help=f"{help} [default: %(default)s]")
+
+
+def add_to(parser: ArgumentParser) -> None:
+    """`--to`, what is granted."""
+    parser.add_argument(
+        "--to",
         metavar="TARGET",
+        action="append",
         help="What may be reached, e.g. 192.168.1.20:11434/tcp or 192.168.1.0/24, or a service of the "
         "policy file. With commas, or repeated; default: all that is served.",
-    ),
-]
-Rate = Annotated[str, typer.Option(help="Bits per second each way, e.g. 50mbit.")]
-Detach = Annotated[bool, typer.Option("-d", "--detach", help="Go to the background once it runs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, the stable interface.")]
+    )
+
+
+def add_rate(parser: ArgumentParser) -> None:
+    """`--rate`, the most that a user gets."""
+    parser.add_argument("--rate", default="", help="Bits per second each way, e.g. 50mbit.")
+
+
+def add_wait(parser: ArgumentParser) -> None:
+    """`--wait`, for who is not let in yet."""
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="If the provider does not let you in yet, ask again until it does.",
+    )
+
+
+def add_seed_rpc(parser: ArgumentParser) -> None:
+    """`--seed-rpc`, which `configuration` takes."""
+    parser.add_argument(
+        "--seed-rpc",
+        metavar="URL",
+        action="append",
+        help="JSON-RPC of a seed node, instead of NKN's main net. Repeatable.",
+    )
+
+
+def add_detach(parser: ArgumentParser) -> None:
+    """`--detach`, for `background.start`."""
+    parser.add_argument("-d", "--detach", action="store_true", help="Go to the background once it runs.")
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument(
+        "--json", dest="as_json", action="store_true", help="Print JSON, the stable interface."
+    )
 
 
 def configuration(seed_rpc: list[str] | None) -> Config:
@@ -47,6 +87,7 @@ def configuration(seed_rpc: list[str] | None) -> Config:
     Raises:
         ConfigError: the file cannot be read, or holds what cannot be.
     """
+    from nconnect.config import load, with_seeds
     from nconnect.nkn.config import ClientConfig
 
     config = with_seeds(load(places().config), tuple(seed_rpc or ()))

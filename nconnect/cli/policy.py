@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from argparse import ArgumentParser
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from nconnect.errors import UsageError
 from nconnect.places import places
 
-app = typer.Typer(help="The file that says who may reach what.", no_args_is_help=True)
+CHECK = "Say what is wrong in a policy file, with the line, or else what it grants."
 
 
-@app.callback()
-def group() -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect policy`: `check`, the one command of the group as yet."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = commands.add_parser("check", help=CHECK, description=CHECK)
+    check.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="Which file; the one that `serve` reads if not given.",
+    )
+
+
+def command(file: Path | None) -> None:
     """The file that says who may reach what."""
-
-
-@app.command("check")
-def check(
-    file: Annotated[
-        Path | None, typer.Argument(help="Which file; the one that `serve` reads if not given.")
-    ] = None,
-) -> None:
-    """Say what is wrong in a policy file, with the line, or else what it grants."""
     from nconnect.cli.granting import describe
     from nconnect.permission import policy_file
 
@@ -40,5 +42,5 @@ def check(
             if decision.grant
             else "nothing: " + ("all its grants have expired" if user.grants else "no grant names it")
         )
-        typer.echo(f"{user.name} {user.key.hex()}: {what}")
-    typer.echo(f"{path} is right", err=True)
+        print(f"{user.name} {user.key.hex()}: {what}")
+    print(f"{path} is right", file=sys.stderr)

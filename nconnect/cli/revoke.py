@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.errors import AddressError, NconnectError, UsageError
 from nconnect.places import places
 
 
-def command(
-    user: Annotated[str, typer.Argument(metavar="KEY|NAME", help="As `nconnect users` shows it.")],
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect revoke`."""
+    parser.add_argument("user", metavar="KEY|NAME", help="As `nconnect users` shows it.")
+
+
+def command(user: str) -> None:
     """Cut a user off at once, open connections included, and let them in no more.
 
     Neither `serve --allow` nor an invite lets that key in again, only `nconnect allow`.
@@ -41,10 +42,10 @@ def command(
     audit = granting.audit(where)
     if revoked is not None:
         audit.record("revoked", revoked.key, name=revoked.name, grant=revoked.grant, source=revoked.by)
-        typer.echo(f"revoked {revoked.name or 'key'} {revoked.key.hex()}")
+        print(f"revoked {revoked.name or 'key'} {revoked.key.hex()}")
     elif isinstance(key_or_name, bytes):
         audit.record("revoked", key_or_name)
-        typer.echo(f"revoked key {key_or_name.hex()}, which no `nconnect allow` had let in")
+        print(f"revoked key {key_or_name.hex()}, which no `nconnect allow` had let in")
     if warnings:
         # The policy file was changed, or broken, and the gateway goes by what it read before.
         raise NconnectError("\n".join([*warnings, "have it read again: nconnect policy check, then SIGHUP"]))

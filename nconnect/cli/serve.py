@@ -2,58 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.cli import background, naming
-from nconnect.cli.options import Detach, SeedRPC, configuration, parse_network, split_commas
+from nconnect.cli.options import (
+    add_detach,
+    add_name,
+    add_seed_rpc,
+    configuration,
+    parse_network,
+    split_commas,
+)
 from nconnect.config import MAX_MTU, MIN_MTU
 from nconnect.errors import UsageError
 from nconnect.places import places
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect serve`."""
+    parser.add_argument(
+        "--lan",
+        metavar="CIDR",
+        action="append",
+        help="The networks that users may reach, e.g. 192.168.1.0/24. With commas, or repeated.",
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="KEY",
+        action="append",
+        help="Keys to let in as long as this runs; `nconnect allow` says more. With commas, or repeated.",
+    )
+    naming.add_offered(parser)
+    add_name(parser, "serve", "Name of this gateway, and of its interface nc-NAME.")
+    parser.add_argument(
+        "--mtu",
+        metavar="BYTES",
+        type=int,
+        help="Of packets in the tunnel; less than 1500 where larger ones get lost behind this LAN. "
+        f"[{MIN_MTU} to {MAX_MTU}]",
+    )
+    parser.add_argument(
+        "--no-tun", action="store_true", help="No TUN device, no root: users connect with `nconnect socks`."
+    )
+    parser.add_argument(
+        "--lease",
+        metavar="TIME",
+        default="",
+        help="How long a user who is not heard of keeps address and connections, e.g. 1h. [default: 10m]",
+    )
+    add_seed_rpc(parser)
+    add_detach(parser)
+
+
 def command(
-    lan: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CIDR",
-            help="The networks that users may reach, e.g. 192.168.1.0/24. With commas, or repeated.",
-        ),
-    ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY",
-            help="Keys to let in as long as this runs; `nconnect allow` says more. With commas, or repeated.",
-        ),
-    ] = None,
-    dns: naming.DNS = None,
-    domain: naming.Domain = None,
-    host: naming.Host = None,
-    name: Annotated[str, typer.Option(help="Name of this gateway, and of its interface nc-NAME.")] = "serve",
-    mtu: Annotated[
-        int | None,
-        typer.Option(
-            min=MIN_MTU,
-            max=MAX_MTU,
-            metavar="BYTES",
-            help="Of packets in the tunnel; less than 1500 where larger ones get lost behind this LAN.",
-        ),
-    ] = None,
-    no_tun: Annotated[
-        bool, typer.Option("--no-tun", help="No TUN device, no root: users connect with `nconnect socks`.")
-    ] = False,
-    lease: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="How long a user who is not heard of keeps address and connections, e.g. 1h. [default: 10m]",
-        ),
-    ] = "",
-    seed_rpc: SeedRPC = None,
-    detach: Detach = False,
-) -> None:
+    lan: list[str] | None,
+    allow: list[str] | None,
+    dns: list[str] | None,
+    domain: list[str] | None,
+    host: list[str] | None,
+    name: str,
+    mtu: int | None,
+    no_tun: bool,
+    lease: str,
+    seed_rpc: list[str] | None,
+    detach: bool,
+) -> int:
     """Let exactly the allowed keys reach this machine's LAN."""
     from nconnect.host.privileges import CAP_NET_ADMIN, keep_only, require_net_admin
     from nconnect.permission.grants import parse_duration
@@ -62,6 +75,8 @@ def command(
     from nconnect.tunnel.identity import load_or_create, serving
 
     check_name(name)
+    if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
+        raise UsageError(f"--mtu is {MIN_MTU} to {MAX_MTU} bytes, not {mtu}")
     config = configuration(seed_rpc)
     where = places()
     networks = tuple(parse_network(text) for text in split_commas(lan or ()) or config.serve.lan)
@@ -79,7 +94,7 @@ def command(
     if not no_tun:
         require_net_admin("nconnect serve")
     if detach:
-        raise typer.Exit(background.start(where.state / "log" / f"{name}.log"))
+        return background.start(where.state / "log" / f"{name}.log")
     keep_only(*(() if no_tun else (CAP_NET_ADMIN,)))
     key = load_or_create(where.state)
     # The rest of the program takes a second to load, which nobody shall wait for to hear of a typing error.
@@ -118,4 +133,4 @@ def command(
         return Gateway(routing, key, background.say, authority)
 
     with serving(where.state):
-        raise typer.Exit(running.run(where, name, make, status.exit_code))
+        return running.run(where, name, make, status.exit_code)

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.cli import background, invited
-from nconnect.cli.options import Detach, SeedRPC, Wait, configuration, parse_host_port
+from nconnect.cli.options import (
+    add_detach,
+    add_name,
+    add_peer,
+    add_seed_rpc,
+    add_wait,
+    configuration,
+    parse_host_port,
+)
 from nconnect.cli.peers import check_not_connected
 from nconnect.errors import UsageError
 from nconnect.places import places
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect socks`."""
+    add_peer(parser)
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default="127.0.0.1:1080",
+        help="Where programs of this machine connect to. [default: %(default)s]",
+    )
+    add_name(parser, "socks", "Name of this connection.")
+    invited.add_option(parser)
+    add_wait(parser)
+    add_seed_rpc(parser)
+    add_detach(parser)
+
+
 def command(
-    peer: Annotated[
-        str, typer.Option(help="The provider's NKN address: what its `nconnect id` prints.")
-    ] = "",
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where programs of this machine connect to.")
-    ] = "127.0.0.1:1080",
-    name: Annotated[str, typer.Option(help="Name of this connection.")] = "socks",
-    invite: invited.Option = "",
-    wait: Wait = False,
-    seed_rpc: SeedRPC = None,
-    detach: Detach = False,
-) -> None:
+    peer: str,
+    listen: str,
+    name: str,
+    invite: str,
+    wait: bool,
+    seed_rpc: list[str] | None,
+    detach: bool,
+) -> int:
     """Offer the provider's LAN as a SOCKS5 proxy, until `nconnect down` (or Ctrl-C).
 
     The provider runs `nconnect serve --no-tun`. Neither side needs root.
@@ -42,7 +60,7 @@ def command(
     address, token = invited.provider(text, peer, config.up.peer)
     check_not_connected(where, address)
     if detach:
-        raise typer.Exit(background.start(where.state / "log" / f"{name}.log", text))
+        return background.start(where.state / "log" / f"{name}.log", text)
     keep_only(CAP_NET_BIND_SERVICE)
     key = load_or_create(where.state)
     if address.public_key == key.public_key:
@@ -52,4 +70,4 @@ def command(
     from nconnect.forward.socks import Socks, SocksOptions
 
     options = SocksOptions(address, host, port, name, config.network, wait, token)
-    raise typer.Exit(running.run(where, name, lambda: Socks(options, key, background.say), status.exit_code))
+    return running.run(where, name, lambda: Socks(options, key, background.say), status.exit_code)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from nconnect.cli import background
 from nconnect.cli.cleanup import closed_note
-from nconnect.cli.options import Json
+from nconnect.cli.options import add_json
 from nconnect.errors import NotRunningError
 from nconnect.places import places
 
@@ -28,10 +27,13 @@ def exit_code(status: Status) -> int:
     return EXIT_CODES.get(status.state, 4)
 
 
-def command(
-    name: Annotated[str, typer.Argument(help="Which one; all if not given.")] = "",
-    as_json: Json = False,
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect status`."""
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="Which one; all if not given.")
+    add_json(parser)
+
+
+def command(name: str, as_json: bool) -> int:
     """Show what runs, its paths, routes and users. Exit code 0: all is well, 3: not running, 4: degraded."""
     from nconnect.tunnel import asking
     from nconnect.tunnel.status import decode
@@ -44,13 +46,13 @@ def command(
     statuses = [decode(answer) for answer in answers]
     if as_json:
         for answer in answers:
-            typer.echo(answer.decode().rstrip())
+            print(answer.decode().rstrip())
     else:
         for status in statuses:
             for label, value in _lines(status):
                 line = f"{label:<{LABEL_WIDTH}} {value}".rstrip()
-                typer.echo(background.clean(line.replace("\n", "?")))
-    raise typer.Exit(max(map(exit_code, statuses)))
+                print(background.clean(line.replace("\n", "?")))
+    return max(map(exit_code, statuses))
 
 
 def _lines(status: Status) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser
 
 from nconnect.cli import background
-from nconnect.cli.options import Detach, SeedRPC, configuration, parse_host_port, parse_pattern
+from nconnect.cli.options import (
+    add_detach,
+    add_name,
+    add_seed_rpc,
+    configuration,
+    parse_host_port,
+    parse_pattern,
+)
 from nconnect.cli.peers import check_address_free
 from nconnect.errors import UsageError
 from nconnect.places import places
@@ -17,31 +22,49 @@ HEX_DIGITS = 64
 """Of a public key."""
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect tunnel`."""
+    parser.add_argument(
+        "--to",
+        metavar="HOST:PORT|ADDRESS",
+        required=True,
+        help="Where connections go: a server, or an NKN address.",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="HOST:PORT|nkn",
+        default=NKN,
+        help="Where they come from: a port, or nkn. [default: %(default)s]",
+    )
+    parser.add_argument(
+        "--accept",
+        metavar="PATTERN",
+        action="append",
+        help="With --from nkn: who may connect, a public key or a regular expression for NKN addresses. "
+        "Repeatable; default: nobody.",
+    )
+    parser.add_argument("--udp", action="store_true", help="Datagrams too; both ends must be nconnect.")
+    parser.add_argument(
+        "--identifier",
+        default="",
+        help="Of the own NKN address. [default: the name; random where this end dials]",
+    )
+    add_name(parser, "tunnel", "Name of this tunnel.")
+    add_seed_rpc(parser)
+    add_detach(parser)
+
+
 def command(
-    to: Annotated[
-        str,
-        typer.Option(metavar="HOST:PORT|ADDRESS", help="Where connections go: a server, or an NKN address."),
-    ],
-    from_: Annotated[
-        str, typer.Option("--from", metavar="HOST:PORT|nkn", help="Where they come from: a port, or nkn.")
-    ] = NKN,
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATTERN",
-            help="With --from nkn: who may connect, a public key or a regular expression for NKN addresses. "
-            "Repeatable; default: nobody.",
-        ),
-    ] = None,
-    udp: Annotated[bool, typer.Option("--udp", help="Datagrams too; both ends must be nconnect.")] = False,
-    identifier: Annotated[
-        str,
-        typer.Option(help="Of the own NKN address. [default: the name; random where this end dials]"),
-    ] = "",
-    name: Annotated[str, typer.Option(help="Name of this tunnel.")] = "tunnel",
-    seed_rpc: SeedRPC = None,
-    detach: Detach = False,
-) -> None:
+    to: str,
+    source: str,
+    accept: list[str] | None,
+    udp: bool,
+    identifier: str,
+    name: str,
+    seed_rpc: list[str] | None,
+    detach: bool,
+) -> int:
     """Forward a port to an NKN address, or an NKN address to a port, until `nconnect down` (or Ctrl-C).
 
     Speaks to nkn-tunnel, but accepts nobody who is not named.
@@ -53,7 +76,7 @@ def command(
     from nconnect.tunnel.identity import load_or_create
 
     check_name(name)
-    is_exit = from_.lower() in ("", NKN)
+    is_exit = source.lower() in ("", NKN)
     patterns = tuple(parse_pattern(text) for text in accept or ())
     if is_exit != (":" in to):
         raise UsageError(
@@ -65,7 +88,7 @@ def command(
         )
     if patterns and not is_exit:
         raise UsageError("--accept is for --from nkn: this end only dials")
-    host, port = parse_host_port(to if is_exit else from_)
+    host, port = parse_host_port(to if is_exit else source)
     if identifier:
         Address.parse(f"{identifier}.{'0' * HEX_DIGITS}")
     if not is_exit and len(to.rpartition(".")[2]) >= HEX_DIGITS:
@@ -74,7 +97,7 @@ def command(
     config = configuration(seed_rpc)
     where = places()
     if detach:
-        raise typer.Exit(background.start(where.state / "log" / f"{name}.log"))
+        return background.start(where.state / "log" / f"{name}.log")
     keep_only(CAP_NET_BIND_SERVICE)
     key = load_or_create(where.state)
     if identifier:
@@ -96,4 +119,4 @@ def command(
             return Exit(options, patterns, key, background.say)
         return Entry(options, to, key, background.say)
 
-    raise typer.Exit(running.run(where, name, make, status.exit_code))
+    return running.run(where, name, make, status.exit_code)

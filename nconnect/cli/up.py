@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from argparse import ArgumentParser, BooleanOptionalAction
 
 from nconnect.cli import background, invited, mapping, naming
-from nconnect.cli.options import Detach, SeedRPC, Wait, configuration, parse_network, split_commas
+from nconnect.cli.options import (
+    add_detach,
+    add_name,
+    add_peer,
+    add_seed_rpc,
+    add_wait,
+    configuration,
+    parse_network,
+    split_commas,
+)
 from nconnect.cli.peers import check_not_connected
 from nconnect.errors import UsageError
 from nconnect.places import places
 
 
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect up`."""
+    add_peer(parser)
+    parser.add_argument(
+        "--accept-route",
+        metavar="CIDR",
+        action="append",
+        help="A public network that the provider may offer. Repeatable.",
+    )
+    add_name(parser, "up", "Name of this connection, and of its interface nc-NAME.")
+    invited.add_option(parser)
+    parser.add_argument(
+        "--kill-switch",
+        action=BooleanOptionalAction,
+        help="If it dies or fails, its routes lead nowhere until `up` or `cleanup`. [default: no]",
+    )
+    mapping.add_options(parser)
+    naming.add_accepted(parser)
+    add_wait(parser)
+    add_seed_rpc(parser)
+    add_detach(parser)
+
+
 def command(
-    peer: Annotated[
-        str, typer.Option(help="The provider's NKN address: what its `nconnect id` prints.")
-    ] = "",
-    accept_route: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CIDR", help="A public network that the provider may offer. Repeatable."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of this connection, and of its interface nc-NAME.")] = "up",
-    invite: invited.Option = "",
-    kill_switch: Annotated[
-        bool, typer.Option(help="If it dies or fails, its routes lead nowhere until `up` or `cleanup`.")
-    ] = False,
-    given: mapping.Map = None,
-    map_pool: mapping.MapPool = None,
-    no_map: mapping.NoMap = False,
-    accept_domain: naming.AcceptDomain = None,
-    resolv_conf: naming.ResolvConf = False,
-    no_names: naming.NoNames = False,
-    wait: Wait = False,
-    seed_rpc: SeedRPC = None,
-    detach: Detach = False,
-) -> None:
+    peer: str,
+    accept_route: list[str] | None,
+    name: str,
+    invite: str,
+    kill_switch: bool | None,
+    given: list[str] | None,
+    map_pool: list[str] | None,
+    no_map: bool,
+    accept_domain: list[str] | None,
+    resolv_conf: bool,
+    no_names: bool,
+    wait: bool,
+    seed_rpc: list[str] | None,
+    detach: bool,
+) -> int:
     """Be on the provider's LAN: its addresses answer until `nconnect down` (or Ctrl-C)."""
     from nconnect.host.privileges import CAP_NET_ADMIN, keep_only, require_net_admin
     from nconnect.tunnel.asking import check_name
@@ -51,11 +74,11 @@ def command(
     naming.check_wanted(no_names, resolv_conf, accept_domain or [])
     domains = naming.domains(split_commas(accept_domain or ()) or list(config.up.accept_domains))
     resolv_conf = resolv_conf or config.up.resolv_conf
-    kill_switch = kill_switch or config.up.kill_switch
+    kill_switch = config.up.kill_switch if kill_switch is None else kill_switch
     require_net_admin("nconnect up")
     check_not_connected(where, address)
     if detach:
-        raise typer.Exit(background.start(where.state / "log" / f"{name}.log", text))
+        return background.start(where.state / "log" / f"{name}.log", text)
     # Now: port 53 takes a right that is given up with the next line.
     sockets = None if no_names or not config.up.names else naming.bind(name, needed=resolv_conf)
     keep_only(CAP_NET_ADMIN)
@@ -70,5 +93,4 @@ def command(
     options = ConnectorOptions(
         address, name, config.network, where.journal(name), accept, wait, token, kill_switch, names, maps
     )
-    code = running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)
-    raise typer.Exit(code)
+    return running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
 
 import msgspec
-import typer
 
 from nconnect.cli import background
-from nconnect.cli.options import Json
+from nconnect.cli.options import add_json
 from nconnect.errors import NconnectError
 from nconnect.places import Places, places
 
@@ -69,12 +70,15 @@ class Listing(msgspec.Struct, frozen=True):
     schema: int = SCHEMA
 
 
-def command(
-    pending: Annotated[
-        bool, typer.Option("--pending", help="Who asked to be let in and is not, and how to let them in.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """What may follow `nconnect users`."""
+    parser.add_argument(
+        "--pending", action="store_true", help="Who asked to be let in and is not, and how to let them in."
+    )
+    add_json(parser)
+
+
+def command(pending: bool, as_json: bool) -> None:
     """List who is let in, to what, and what they have used."""
     from nconnect.permission.authority import Authority
 
@@ -86,13 +90,13 @@ def command(
     users = [] if pending else _users(authority, gateway, now)
     authority.close()
     if as_json:
-        typer.echo(msgspec.json.encode(Listing(users, knocks)).decode())
+        print(msgspec.json.encode(Listing(users, knocks)).decode())
     elif pending:
         _print_pending(knocks)
     else:
         _print_users(users)
         if knocks:
-            typer.echo(f"{len(knocks)} not let in: nconnect users --pending", err=True)
+            print(f"{len(knocks)} not let in: nconnect users --pending", file=sys.stderr)
 
 
 def _gateway(where: Places) -> ServeStatus | None:
@@ -184,9 +188,9 @@ def _logged(where: Places, since: float) -> dict[str, PendingEntry]:
 
 def _print_users(users: list[UserEntry]) -> None:
     if not users:
-        typer.echo("nobody is let in; see: nconnect allow --help", err=True)
+        print("nobody is let in; see: nconnect allow --help", file=sys.stderr)
     for user in users:
-        typer.echo(background.clean(_line(user)))
+        print(background.clean(_line(user)))
 
 
 def _line(user: UserEntry) -> str:
@@ -210,13 +214,13 @@ def _line(user: UserEntry) -> str:
 
 def _print_pending(knocks: list[PendingEntry]) -> None:
     if not knocks:
-        typer.echo("nobody asks to be let in", err=True)
+        print("nobody asks to be let in", file=sys.stderr)
     for knock in knocks:
         seen = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(knock.last))
         name = f" calls itself {knock.name!r}," if knock.name else ""
-        typer.echo(background.clean(f"{knock.key}{name} asked {_times(knock.count)}, last at {seen}"))
+        print(background.clean(f"{knock.key}{name} asked {_times(knock.count)}, last at {seen}"))
         # Not with the name: that is the stranger's, and this is to be copied to a shell.
-        typer.echo(f"  to let it in: nconnect allow {knock.key}")
+        print(f"  to let it in: nconnect allow {knock.key}")
 
 
 def _times(count: int) -> str:

@@ -165,7 +165,7 @@ def closed_by(journal: Path) -> list[str]:
 def is_only_closed(journal: Path) -> bool:
     """Whether a kill switch is all that an ended instance left."""
     changes = read(journal).changes
-    return len(keeping_closed(changes)) == len(changes)
+    return bool(changes) and len(keeping_closed(changes)) == len(changes)
 
 
 def _revert(change: AnyChange, netlink: Netlink, others: dict[str, SysctlSet], report: Report) -> None:

@@ -8,7 +8,6 @@ Source: nkn-sdk-go ``account.go``, nknd ``util/address``.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -63,6 +62,8 @@ def parse_public_key(key: str, whole: str | None = None) -> bytes:
 
 def client_id(address: str | Address) -> bytes:
     """SHA-256 of the address string: the client's place on the network's ring, 32 bytes."""
+    import hashlib  # here: it loads OpenSSL, for which who only reads an address need not wait either
+
     return hashlib.sha256(str(address).encode()).digest()
 
 

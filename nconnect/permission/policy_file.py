@@ -34,20 +34,20 @@ import math
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.host.grants import Target
 from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import MAX_TARGETS, Grant, parse_rate, parse_size, parse_target
 from nconnect.permission.keys import check_name, parse_key
-from nconnect.permission.toml_lines import Path as Place
-from nconnect.permission.toml_lines import line_of
+
+if TYPE_CHECKING:
+    from nconnect.permission.toml_lines import Path as Place
 
 MAX_FILE_BYTES = 1 << 20
 """A policy is written by hand; more users than fit are for `nconnect allow`."""
@@ -145,6 +145,10 @@ def load(path: Path) -> PolicyFile:
 
 def parse(path: Path, raw: bytes) -> tuple[PolicyFile, list[Problem]]:
     """What is in `raw`, and what is wrong with it, by line."""
+    import tomllib  # here, as `nconnect allow` need not wait for it where there is no file
+
+    from nconnect.permission.toml_lines import line_of
+
     if len(raw) > MAX_FILE_BYTES:
         return PolicyFile(path), [
             Problem(1, f"larger than {MAX_FILE_BYTES} bytes, the limit; use `nconnect allow`")

@@ -77,6 +77,21 @@ def test_what_strangers_say_does_not_steer_the_terminal(capsys: pytest.CaptureFi
     assert printed.err == "nconnect: refused: ?]0;title?\nsecond line\n"
 
 
+def test_an_invite_in_an_error_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    background.failed(NconnectError(f"'nconnect1{'x' * 250}' is no name; ./nconnect1 is a file"), 1)
+    assert capsys.readouterr().err == "nconnect: 'nconnect1…' is no name; ./nconnect1 is a file\n"
+
+
+@pytest.mark.parametrize("option", ["-d", "--detach", "-dd"])
+def test_the_child_does_not_go_to_the_background_itself(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nconnect", "status", option])
+    monkeypatch.setenv("NCONNECT_RUNTIME_DIR", str(tmp_path))
+    assert background.start(tmp_path / "log") == 3, "`status` has no such option, and would fail with 2"
+    assert capfd.readouterr().err == "nconnect: nothing is running\n"
+
+
 def test_relative_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child, which leaves the directory, looks where its parent did."""
     monkeypatch.chdir(tmp_path)

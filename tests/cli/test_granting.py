@@ -125,6 +125,15 @@ def test_a_policy_and_its_words(command: Command) -> None:
     assert {user["source"] for user in listed.values()} == {"policy file"}
 
 
+def test_a_name_of_the_policy_is_no_other_user_s(command: Command) -> None:
+    """`revoke ann` would be refused: it is the file's."""
+    path = policy(command, f'[users]\nann = "{ANN}"\n')
+    for arguments in (("allow", BOB, "--name", "ann"), ("invite", "--name", "ann")):
+        answer = command.run(*arguments)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr == f"nconnect: {path}:2 calls another user ann; choose another --name\n"
+
+
 def test_a_wrong_policy(command: Command) -> None:
     """It is told with its lines; and hinders nobody from revoking."""
     path = policy(command, "[users]\nann = 3\n\nbob = 4\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -48,10 +49,10 @@ def test_an_error_is_a_line_and_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(**options: object) -> None:
+    def fail(words: Sequence[str]) -> int:
         raise error
 
-    monkeypatch.setattr(main, "app", fail)
+    monkeypatch.setattr(main, "main", fail)
     with pytest.raises(SystemExit) as end:
         main.run()
     assert end.value.code == code

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Never
 
 import pytest
-from typer.testing import CliRunner
 
 from nconnect.cli import main, running
 from nconnect.errors import HostError
@@ -42,13 +41,16 @@ class StubbornService:
 
 @pytest.mark.parametrize("works_at_last", [False, True])
 async def test_down_says_what_could_not_be_put_back(
-    works_at_last: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works_at_last: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = Places(tmp_path / "config.toml", tmp_path / "state", tmp_path / "run")
     monkeypatch.setenv("NCONNECT_STATE_DIR", str(places.state))
     monkeypatch.setenv("NCONNECT_RUNTIME_DIR", str(places.runtime))
 
-    def cleanup(directory: Path, but: str = "") -> list[str]:
+    def cleanup(directory: Path, but: str = "", keep_closed: bool = False) -> list[str]:
         if but:
             return []
         if works_at_last:
@@ -56,18 +58,20 @@ async def test_down_says_what_could_not_be_put_back(
         return [LINE] if directory.exists() else []
 
     monkeypatch.setattr(running, "cleanup", cleanup)
+    monkeypatch.setattr(running, "is_only_closed", lambda journal: False)
     service = StubbornService(places.journal("x"))
     task = asyncio.create_task(running._run(places, "x", lambda: service, lambda status: 0))
     async with asyncio.timeout(10):
         await service.ready.wait()
-        answer = await asyncio.to_thread(CliRunner().invoke, main.app, ["down"])
+        down = asyncio.create_task(asyncio.to_thread(main.main, ["down"]))
+        await asyncio.wait([down])
     if works_at_last:
-        assert (answer.exit_code, answer.output) == (0, "x is down\n")
+        assert (await down, capsys.readouterr().out) == (0, "x is down\n")
         assert await task == 0
         return
-    assert answer.output == f"{LINE}\n"
-    assert isinstance(answer.exception, HostError)
-    assert str(answer.exception) == "x is down, but left what is said above; run: nconnect cleanup"
+    with pytest.raises(HostError, match=r"^x is down, but left what is said above; run: nconnect cleanup$"):
+        await down
+    assert capsys.readouterr().out == f"{LINE}\n"
     with pytest.raises(HostError, match="run: nconnect cleanup"):
         await task
 

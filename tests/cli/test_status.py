@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from nconnect.cli import main
 from nconnect.cli import status as cli
@@ -58,9 +59,10 @@ def printed(status: Status, monkeypatch: pytest.MonkeyPatch) -> str:
     """What `nconnect status` says of an instance in this state."""
     monkeypatch.setattr(asking, "running", lambda places: [status.name])
     monkeypatch.setattr(asking, "ask", lambda places, name, request: msgspec.json.encode(status))
-    answer = CliRunner().invoke(main.app, ["status"])
-    assert answer.exit_code == cli.exit_code(status)
-    return answer.stdout
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert main.main(["status"]) == cli.exit_code(status)
+    return output.getvalue()
 
 
 @pytest.mark.parametrize("status", [UP, SERVE, NO_TUN, SOCKS], ids=["up", "serve", "serve --no-tun", "socks"])

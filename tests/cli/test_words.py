@@ -1,24 +1,29 @@
-"""What people type that is almost right is understood, or explained."""
+"""Options of the whole program are found wherever they stand."""
 
 from __future__ import annotations
 
 import pytest
 
-from nconnect.cli.words import global_options_first
+from nconnect.cli.words import split
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "own", "rest"),
     [
-        ("", ""),
-        ("status", "status"),
-        ("up -v", "-v up"),
-        ("up --peer x -vv -d", "-vv up --peer x -d"),
-        ("-v up --verbose", "-v --verbose up"),
-        ("up --log-format json -d", "--log-format json up -d"),
-        ("up --log-format=json", "--log-format=json up"),
-        ("up --version", "up --version"),
+        ("", "", ""),
+        ("-v", "-v", ""),
+        ("status", "", "status"),
+        ("up -v", "-v", "up"),
+        ("up --peer x -vv -d", "-vv", "up --peer x -d"),
+        ("-v up --verbose", "-v --verbose", "up"),
+        ("up --log-format json -d", "--log-format json", "up -d"),
+        ("--log-format json up -d", "--log-format json", "up -d"),
+        ("up --log-format=json", "--log-format=json", "up"),
+        ("up --log-format", "--log-format", "up"),
+        ("-h up -h", "-h", "up -h"),
+        ("--versoin up --version", "--versoin", "up --version"),
+        ("-- status -- x", "--", "status -- x"),
     ],
 )
-def test_global_options_go_first(typed: str, meant: str) -> None:
-    assert global_options_first(typed.split()) == meant.split()
+def test_global_options(typed: str, own: str, rest: str) -> None:
+    assert split(typed.split()) == (own.split(), rest.split())
