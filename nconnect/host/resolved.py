@@ -29,7 +29,7 @@ STUB_FILES = "/run/systemd/resolve/"
 STUBS = {"127.0.0.53", "127.0.0.54"}
 NSSWITCH = Path("/etc/nsswitch.conf")
 CALL_TIMEOUT = 5.0
-"""Seconds for all calls: local ones, to a daemon that may be starting."""
+"""Seconds for each call: local ones, to a daemon that may be starting."""
 
 _NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
 _DENIED = (
@@ -73,7 +73,8 @@ async def set_names(names: LinkNames) -> str:
             for method, signature, *arguments in _calls(names):
                 call = new_method_call(MANAGER, method, f"i{signature}", (names.index, *arguments))
                 call.header.flags |= MessageFlag.no_auto_start
-                unwrap_msg(await router.send_and_get_reply(call))
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    unwrap_msg(await router.send_and_get_reply(call))
         return found
 
     return await _on_bus(tell)
@@ -81,7 +82,8 @@ async def set_names(names: LinkNames) -> str:
 
 async def _on_bus(talk: Callable[[DBusRouter], Awaitable[str]]) -> str:
     try:
-        async with asyncio.timeout(CALL_TIMEOUT), open_dbus_router("SYSTEM") as router:
+        async with asyncio.timeout(CALL_TIMEOUT) as limit, open_dbus_router("SYSTEM") as router:
+            limit.reschedule(None)
             return await talk(router)
     except (FileNotFoundError, ConnectionRefusedError):
         return ""  # no bus, as in a container
@@ -111,7 +113,8 @@ def _lines(path: Path) -> list[str]:
 
 async def _owner(router: DBusRouter) -> str:
     try:
-        (found,) = await Proxy(message_bus, router).GetNameOwner(NAME)
+        async with asyncio.timeout(CALL_TIMEOUT):
+            (found,) = await Proxy(message_bus, router).GetNameOwner(NAME)
     except DBusErrorResponse as error:
         if error.name == _NO_OWNER:
             return ""

@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
+import shlex
 import signal
 import sys
 import time
@@ -130,8 +132,17 @@ class Scenario:
             await asyncio.gather(task, return_exceptions=True)
         here = await self._depth.run(Machine.USER, f"sha256sum < {self._depth.target}", seconds=60)
         if here.stdout != digest.stdout or await self._received() != size:
-            raise NconnectError(f"the download is not what was served: {here.stdout}, not {digest.stdout}")
+            raise NconnectError(f"the download is not what was served: {await self._different_blocks()}")
         self.say(f"the download is whole: {size >> 20} MiB, SHA-256 as at the source")
+
+    async def _different_blocks(self) -> str:
+        """Which MiB of the download are others than those of the source."""
+        blocks = []
+        for machine, path in ((Machine.USER, self._depth.target), (Machine.INFERENCE, self._depth.source)):
+            digests = await self._depth.run(machine, f"split -b 1M --filter=sha256sum {path}", seconds=60)
+            blocks.append(digests.stdout.split("\n"))
+        pairs = itertools.zip_longest(*blocks)
+        return ", ".join(f"MiB {number}" for number, (one, other) in enumerate(pairs) if one != other)
 
     async def _fetch(self) -> None:
         """curl, until it has all; a reboot of the user ends it like everything else there."""
@@ -141,12 +152,16 @@ class Scenario:
             f"--connect-timeout {ANSWER_SECONDS * self._depth.patience:.0f} "
             f"--speed-limit 1 --speed-time {self._depth.silence}"
         )
-        curl = f"curl -fsS -C - -o {self._depth.target} {limits} '{url}'"
+        target = self._depth.target
+        curl = f"curl -fsS -C $(stat -c %s {target} 2>/dev/null || echo 0) {limits} '{url}'"
+        # A power cut leaves the size of a file and not what is in it, unless that is forced to the disk.
+        keep = f"dd of={target} oflag=append,dsync conv=notrunc iflag=fullblock bs=256K status=none"
+        fetch = f"bash -o pipefail -c {shlex.quote(f'{curl} | {keep}')}"
         while True:
             with contextlib.suppress(NconnectError):
                 start = await self._received()
                 self._attempts += 1
-                done = await self._depth.run(Machine.USER, curl, seconds=DOWNLOAD_SECONDS, check=False)
+                done = await self._depth.run(Machine.USER, fetch, seconds=DOWNLOAD_SECONDS, check=False)
                 got = await self._received()
                 if got > start:
                     self.say(f"    curl: {start >> 20} to {got >> 20} MiB, exit code {done.returncode}")
