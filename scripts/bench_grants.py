@@ -28,9 +28,10 @@ from typing import Any
 
 from pyroute2 import netns
 
-from nconnect.host.grants import Address, Target, UserRules
+from nconnect.host.grants import Target
 from nconnect.host.plans import gateway_state
 from nconnect.host.state import HostManager
+from nconnect.host.user_rules import Address, UserRules
 from scripts import command
 from scripts.benchmarks import permissions
 from scripts.figures import Row, progress

@@ -1,104 +1,45 @@
-"""What each user may reach, as the gateway's kernel enforces it.
+"""What may be reached: the targets of grants.
 
-Hand rules in with `HostManager.change_users`; the manager must have applied a `gateway_state` before::
-
-    manager.apply(plans.gateway_state(...))
-    manager.change_users([UserRules(addresses, targets, rate)])     # new, or instead of what was there
-    manager.change_users(remove=[address, ...])                     # leases that may no longer send
-
-One call is one transaction: packets meet the old rules or the new ones, and established connections are
-judged by the new ones from the next packet on, in both directions. A call blocks for some milliseconds, some
-tens with 10,000 users.
+Apart from `user_rules`, and made of tuples: `nconnect allow` need not wait for what dataclasses load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple, Self
 
 from nconnect.errors import ConfigError
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 PROTOCOLS = ("tcp", "udp", "icmp")
 ALL_PORTS = (0, 65_535)
 
 
-@dataclass(frozen=True)
-class Target:
-    """Something that a user may reach.
-
-    A network of one address (/32, /128) opens that address whatever it is: the provider's own, a metadata
-    service, another user's lease. A wider network never opens those.
-    """
-
+class _Target(NamedTuple):
     network: Network
     protocol: str = ""
     """`tcp`, `udp`, `icmp` (ICMPv6 in an IPv6 network), or empty for any."""
     ports: tuple[int, int] = ALL_PORTS
     """First and last destination port, of TCP and UDP."""
 
-    def __post_init__(self) -> None:
-        first, last = self.ports
-        if self.protocol and self.protocol not in PROTOCOLS:
-            raise ConfigError(
-                f"target {self.network}: protocol {self.protocol!r} is none of {', '.join(PROTOCOLS)}"
-            )
-        if not ALL_PORTS[0] <= first <= last <= ALL_PORTS[1]:
-            raise ConfigError(f"target {self.network}: {first}-{last} is no range of ports")
-        if self.ports != ALL_PORTS and self.protocol not in ("tcp", "udp"):
-            raise ConfigError(f"target {self.network}: ports need a protocol, tcp or udp")
 
+class Target(_Target):
+    """Something that a user may reach.
 
-@dataclass(frozen=True)
-class Mapping:
-    """A network behind the provider by another name, one to one.
-
-    `real` is the prefix at the provider, `seen` the one of the same version and length that the user's
-    machine has for it.
+    A network of one address (/32, /128) opens that address whatever it is: the provider's own, a metadata
+    service, another user's lease. A wider network never opens those.
     """
 
-    real: Network
-    seen: Network
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        if (self.real.version, self.real.prefixlen) != (self.seen.version, self.seen.prefixlen):
-            raise ConfigError(f"mapping {self}: both sides are of one version and length, as in /24 and /24")
-
-    def __str__(self) -> str:
-        return f"{self.real} → {self.seen}"
-
-    @property
-    def back(self) -> Mapping:
-        """The other way round."""
-        return Mapping(self.seen, self.real)
-
-
-def to_user(address: Address, mappings: Iterable[Mapping]) -> Address:
-    """An address of the provider's LAN as the user's machine sees it."""
-    for mapping in mappings:
-        if address.version == mapping.real.version and address in mapping.real:
-            return move_address(address, mapping.real, mapping.seen)
-    return address
-
-
-def move_address(address: Address, source: Network, target: Network) -> Address:
-    """The address in `target` that is where `address` is in `source`."""
-    # ip_address() would take a small IPv6 number for IPv4.
-    return type(address)(int(address) - int(source.network_address) + int(target.network_address))
-
-
-@dataclass(frozen=True)
-class UserRules:
-    """All that the kernel knows of one user."""
-
-    addresses: tuple[Address, ...]
-    """The lease, at least one address; the first names the user's chain. No two users share one."""
-    targets: tuple[Target, ...]
-    """What the user may reach; nothing else, so nothing if empty."""
-    rate: int = 0
-    """Bits per second, in each direction; 0: no limit."""
-    mappings: tuple[Mapping, ...] = ()
-    """Prefixes that mean others in this user's packets; `targets` are real ones all the same."""
+    def __new__(cls, network: Network, protocol: str = "", ports: tuple[int, int] = ALL_PORTS) -> Self:
+        """Raises ConfigError if there is no such thing."""
+        first, last = ports
+        if protocol and protocol not in PROTOCOLS:
+            raise ConfigError(f"target {network}: protocol {protocol!r} is none of {', '.join(PROTOCOLS)}")
+        if not ALL_PORTS[0] <= first <= last <= ALL_PORTS[1]:
+            raise ConfigError(f"target {network}: {first}-{last} is no range of ports")
+        if ports != ALL_PORTS and protocol not in ("tcp", "udp"):
+            raise ConfigError(f"target {network}: ports need a protocol, tcp or udp")
+        return super().__new__(cls, network, protocol, ports)

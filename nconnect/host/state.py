@@ -30,10 +30,10 @@ from nconnect.host.changes import (
     table_changes,
 )
 from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
-from nconnect.host.grants import Address, Mapping, UserRules, to_user
 from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
 from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
+from nconnect.host.user_rules import Address, Mapping, UserRules, to_user
 from nconnect.host.users import Users
 
 logger = logging.getLogger(__name__)

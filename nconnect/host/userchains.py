@@ -31,8 +31,9 @@ from typing import Any
 
 from nconnect.host import expressions as x
 from nconnect.host import firewall
-from nconnect.host.grants import ALL_PORTS, Mapping, Target, UserRules
+from nconnect.host.grants import ALL_PORTS, Target
 from nconnect.host.nft import FAMILY, Command
+from nconnect.host.user_rules import Mapping, UserRules
 
 Targets = tuple[Target, ...]
 Rule = list[x.Expression]

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from nconnect.host import userchains
-from nconnect.host.grants import Address, UserRules
 from nconnect.host.nft import Command
+from nconnect.host.user_rules import Address, UserRules
 from nconnect.host.userchains import Targets, by_chain
 
 

@@ -9,7 +9,7 @@ Source: nkn-sdk-go ``account.go``, nknd ``util/address``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nconnect.errors import AddressError
 
@@ -19,8 +19,7 @@ PUBLIC_KEY_SIZE = 32
 _SUB_CLIENT = re.compile(r"__([0-9]{1,9})__")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A client address:
 
     whose (``public_key``, 32 bytes), and which of theirs (``identifier``, may be empty).

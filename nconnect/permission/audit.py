@@ -21,7 +21,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,12 @@ class Event(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass
 class _Lines:
     """About one user, about nobody, or about all who were refused."""
 
-    bucket: Bucket
-    omitted: int = 0
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.omitted = 0
 
 
 class Audit:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -159,9 +158,9 @@ def _stored(user: StoredUser, now: float) -> Decision:
 def _within_quota(decision: Decision, used: int) -> Decision:
     grant = decision.grant
     if grant is None or not grant.quota or used < grant.quota:
-        return replace(decision, used=used)
+        return decision._replace(used=used)
     reason = f"your quota of {format_size(grant.quota)} is used up"
-    return replace(decision, grant=None, until=None, used=used, code=RefusalCode.QUOTA, reason=reason)
+    return decision._replace(grant=None, until=None, used=used, code=RefusalCode.QUOTA, reason=reason)
 
 
 def _refused(code: int, reason: str, name: str = "", source: Source = Source.NOBODY) -> Decision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nconnect.permission.grants import Grant
 
@@ -32,8 +32,7 @@ class Source(enum.StrEnum):
     NOBODY = ""
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What a key gets at one moment."""
 
     grant: Grant | None

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import NamedTuple
 
 from nconnect.errors import UsageError
 from nconnect.host.grants import ALL_PORTS, PROTOCOLS, Target
@@ -48,8 +48,7 @@ _BYTES = {
 }
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """What one user may do."""
 
     targets: tuple[Target, ...] = ()

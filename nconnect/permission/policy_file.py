@@ -35,10 +35,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.host.grants import Target
@@ -61,8 +61,7 @@ _KEYS = re.compile(r"""#.*|(["'])(?:[^"']*\.)?([0-9A-Fa-f]{64})\1""")
 """Comments, and the keys in quotes."""
 
 
-@dataclass(frozen=True)
-class FileUser:
+class FileUser(NamedTuple):
     """A user whom the file names."""
 
     name: str
@@ -96,13 +95,12 @@ def _most(limits: Iterator[int]) -> int:
     return 0 if 0 in known else max(known)
 
 
-@dataclass(frozen=True)
-class PolicyFile:
+class PolicyFile(NamedTuple):
     """What the file says."""
 
     path: Path
-    users: Mapping[bytes, FileUser] = field(default_factory=dict)
-    services: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
+    users: Mapping[bytes, FileUser] = MappingProxyType({})
+    services: Mapping[str, tuple[Target, ...]] = MappingProxyType({})
 
     def find_name(self, name: str) -> FileUser | None:
         """The user of that name."""
@@ -113,8 +111,7 @@ class PolicyFile:
         return user.where
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """Something in the file that cannot be."""
 
     line: int
@@ -166,7 +163,7 @@ def parse(path: Path, raw: bytes) -> tuple[PolicyFile, list[Problem]]:
     services, users = reader.read()
     lines = _lines_of_keys(text)
     users = {
-        key: replace(user, where=f"{path}:{lines[key]}" if key in lines else str(path))
+        key: user._replace(where=f"{path}:{lines[key]}" if key in lines else str(path))
         for key, user in users.items()
     }
     found = dict(reversed(reader.problems[:MAX_PROBLEMS]))

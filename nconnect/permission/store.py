@@ -14,9 +14,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from nconnect.errors import ConfigError, HostError, UsageError
 from nconnect.permission.grants import MAX_TARGETS, Grant, format_target, parse_target
@@ -80,8 +79,7 @@ _COLUMNS = "key, name, state, targets, expires, rate, quota, since, source, used
 ALLOWED, REVOKED = "allowed", "revoked"
 
 
-@dataclass(frozen=True)
-class StoredUser:
+class StoredUser(NamedTuple):
     """A key that was allowed, was revoked, or only used something."""
 
     key: bytes

@@ -13,7 +13,7 @@ import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Never
 
 from nconnect.errors import HostError, NconnectError, RefusedError, UsageError
@@ -283,11 +283,11 @@ class Admission:
             self._authority.redeem(token, key, time.time())
         except RefusedError as refusal:
             logger.info("the invite of %s is refused: %s", key.hex(), refusal)
-            return before if before.grant else replace(before, code=refusal.code, reason=refusal.reason)
+            return before if before.grant else before._replace(code=refusal.code, reason=refusal.reason)
         except HostError as error:
             self._say(f"warning: the invite of {key.hex()} cannot be used: {error}")
             reason = "it cannot take your invite now; its log says why"
-            return before if before.grant else replace(before, code=control.RefusalCode.BUSY, reason=reason)
+            return before if before.grant else before._replace(code=control.RefusalCode.BUSY, reason=reason)
         after = self._authority.decide(key, time.time())
         if after.grant is not None and after.by != before.by:
             self._authority.on_event("redeemed", key, name=after.name, decision=after)

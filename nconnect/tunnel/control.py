@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from nconnect.config import MAX_MTU, MIN_MTU
 from nconnect.errors import ConfigError, DecodeError, UsageError
-from nconnect.host.grants import Mapping
+from nconnect.host.user_rules import Mapping
 from nconnect.names import zone
 from nconnect.permission.decision import RefusalCode as RefusalCode
 from nconnect.tunnel import control_pb2 as pb

@@ -17,7 +17,8 @@ from pathlib import Path
 from nconnect.errors import HostError, RefusedError, UsageError
 from nconnect.host import firewall, networks, plans
 from nconnect.host.forward import forward_drop
-from nconnect.host.grants import Target, UserRules
+from nconnect.host.grants import Target
+from nconnect.host.user_rules import UserRules
 from nconnect.nkn.keys import KeyPair
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_network
 
 from nconnect.errors import ConfigError, UsageError
-from nconnect.host.grants import Mapping as Mapping
-from nconnect.host.grants import move_address
-from nconnect.host.grants import to_user as to_user
+from nconnect.host.user_rules import Mapping as Mapping
+from nconnect.host.user_rules import move_address
+from nconnect.host.user_rules import to_user as to_user
 from nconnect.tunnel.control import IPNetwork, Mappings
 
 POOLS: tuple[IPNetwork, ...] = (

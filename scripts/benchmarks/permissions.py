@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from nconnect.host.grants import UserRules
 from nconnect.host.state import HostManager
+from nconnect.host.user_rules import UserRules
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant, format_target
 from nconnect.places import Places

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class LoopbackDestinations(Destinations):
     def allows(self, address: IPAddress, port: int, protocol: str, granted: Iterable[Target]) -> bool:
         # Named exactly, loopback would be granted as any other address.
         exact = [
-            replace(target, network=ip_network(address)) for target in granted if address in target.network
+            target._replace(network=ip_network(address)) for target in granted if address in target.network
         ]
         return super().allows(address, port, protocol, exact) and str(address) != "127.0.0.66"
 

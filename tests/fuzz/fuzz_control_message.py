@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 from nconnect.errors import DecodeError
-from nconnect.host.grants import Mapping
+from nconnect.host.user_rules import Mapping
 from nconnect.tunnel.control import (
     MAX_LIST,
     MAX_MAPPINGS,

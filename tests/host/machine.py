@@ -11,9 +11,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from nconnect.host.desired import DesiredState
-from nconnect.host.grants import Target, UserRules
+from nconnect.host.grants import Target
 from nconnect.host.plans import gateway_state, user_state
 from nconnect.host.tun import Tun
+from nconnect.host.user_rules import UserRules
 
 from .namespaces import Netns, sh, write_sysctl
 

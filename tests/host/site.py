@@ -28,9 +28,10 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
-from nconnect.host.grants import ALL_PORTS, Mapping, Target, UserRules
+from nconnect.host.grants import ALL_PORTS, Target
 from nconnect.host.plans import gateway_state
 from nconnect.host.state import HostManager
+from nconnect.host.user_rules import Mapping, UserRules
 
 from .namespaces import Netns, sh, veth, write_sysctl
 

@@ -28,10 +28,11 @@ from scapy.packet import Packet, Raw
 from nconnect.host import nft
 from nconnect.host.desired import DesiredState
 from nconnect.host.firewall import gateway_table, user_table
-from nconnect.host.grants import Mapping, Target, UserRules
+from nconnect.host.grants import Target
 from nconnect.host.plans import gateway_state, user_state
 from nconnect.host.state import HostManager
 from nconnect.host.tun import VIRTIO_HEADER_SIZE, Tun
+from nconnect.host.user_rules import Mapping, UserRules
 from nconnect.host.users import Users
 
 from .namespaces import Netns, await_text, sh, veth

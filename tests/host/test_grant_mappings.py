@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from nconnect.host.grants import Mapping
+from nconnect.host.user_rules import Mapping
 
 from .namespaces import sh
 from .site import (

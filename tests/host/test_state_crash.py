@@ -27,7 +27,8 @@ CRASHING = """
 import sys, time
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
-from nconnect.host.grants import Target, UserRules
+from nconnect.host.grants import Target
+from nconnect.host.user_rules import UserRules
 from nconnect.host.plans import gateway_state, user_state
 from nconnect.host.state import HostManager
 from nconnect.host.tun import Tun

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from nconnect.host.grants import Target, UserRules
+from nconnect.host.grants import Target
+from nconnect.host.user_rules import UserRules
 from nconnect.host.userchains import grant_name
 from nconnect.host.users import UserChange, Users
 

@@ -12,9 +12,9 @@ import pytest
 from nconnect.errors import HostError
 from nconnect.host import conntrack, networks, plans
 from nconnect.host.faketun import FakeTun
-from nconnect.host.grants import Mapping, UserRules
 from nconnect.host.networks import Connected
 from nconnect.host.tun import Buffer
+from nconnect.host.user_rules import Mapping, UserRules
 from nconnect.tunnel import connector, gateway, overlay
 
 Address = IPv4Address | IPv6Address

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nconnect.errors import DecodeError
-from nconnect.host.grants import Mapping
+from nconnect.host.user_rules import Mapping
 from nconnect.names.zone import MAX_ADDRESSES, MAX_DOMAINS, MAX_HOSTS
 from nconnect.tunnel import control_pb2 as pb
 from nconnect.tunnel.control import (

@@ -12,7 +12,8 @@ import pytest
 from nconnect.config import NetworkSection
 from nconnect.devnet import Devnet
 from nconnect.errors import ClosedError, UsageError
-from nconnect.host.grants import Mapping, Target
+from nconnect.host.grants import Target
+from nconnect.host.user_rules import Mapping
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant
 from nconnect.permission.store import Store
