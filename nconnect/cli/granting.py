@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,22 +15,27 @@ if TYPE_CHECKING:
     from nconnect.host.grants import Target
     from nconnect.permission.audit import Audit
     from nconnect.permission.grants import Grant
-    from nconnect.permission.policy_file import PolicyFile
+    from nconnect.permission.policy import PolicyFile
 
 
 def policy(where: Places) -> PolicyFile:
-    """The policy file.
+    """The policy file; one that is not there names nobody.
 
     One that is wrong is warned of, and hinders nobody from revoking; what a gateway then does with a key is
     decided by what the file said when it was last right.
     """
+    from nconnect.permission.policy import PolicyFile
+
+    nothing = PolicyFile(where.policy)
+    if not os.path.lexists(where.policy):
+        return nothing  # and nobody waits for its reader to be loaded
     from nconnect.permission import policy_file
 
     try:
         return policy_file.load(where.policy)
     except ConfigError as error:
         print(f"nconnect: warning: {error}", file=sys.stderr)
-        return policy_file.PolicyFile(where.policy)
+        return nothing
 
 
 def named_in_file(policy: PolicyFile, key_or_name: bytes | str) -> str:

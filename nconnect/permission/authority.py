@@ -19,7 +19,7 @@ from nconnect.errors import NconnectError, RefusedError
 from nconnect.permission import policy_file
 from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import Grant, format_size
-from nconnect.permission.policy_file import PolicyFile
+from nconnect.permission.policy import PolicyFile
 from nconnect.permission.store import FILE_NAME, Store, StoredUser
 from nconnect.places import Places
 

@@ -37,14 +37,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nconnect.errors import ConfigError, UsageError
 from nconnect.host.grants import Target
-from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import MAX_TARGETS, Grant, parse_rate, parse_size, parse_target
 from nconnect.permission.keys import check_name, parse_key
+from nconnect.permission.policy import FileUser, PolicyFile
 
 if TYPE_CHECKING:
     from nconnect.permission.toml_lines import Path as Place
@@ -59,56 +58,6 @@ EVERYTHING = "lan"
 """In `to`: all that is served."""
 _KEYS = re.compile(r"""#.*|(["'])(?:[^"']*\.)?([0-9A-Fa-f]{64})\1""")
 """Comments, and the keys in quotes."""
-
-
-class FileUser(NamedTuple):
-    """A user whom the file names."""
-
-    name: str
-    key: bytes
-    grants: tuple[Grant, ...]
-    where: str = ""
-    """File and line that name the user."""
-
-    def decide(self, now: float) -> Decision:
-        """What the file says of this user at `now`, whatever was used so far."""
-        active = [grant for grant in self.grants if grant.expires is None or now < grant.expires]
-        if not active:
-            code, reason = RefusalCode.NOT_ADMITTED, "the provider's policy grants your key nothing"
-            if self.grants:
-                code, reason = RefusalCode.EXPIRED, "what you were granted has expired"
-            return Decision(None, self.name, Source.FILE, self.where, code=code, reason=reason)
-        ends = [grant.expires for grant in active if grant.expires is not None]
-        grant = Grant(
-            targets=tuple(dict.fromkeys(target for grant in active for target in grant.targets)),
-            expires=max(ends) if len(ends) == len(active) else None,
-            rate=_most(grant.rate for grant in active),
-            quota=_most(grant.quota for grant in active),
-            served=any(grant.served or not grant.targets for grant in active),
-        )
-        return Decision(grant, self.name, Source.FILE, self.where, until=min(ends, default=None))
-
-
-def _most(limits: Iterator[int]) -> int:
-    """The most generous limit; 0 is none."""
-    known = list(limits)
-    return 0 if 0 in known else max(known)
-
-
-class PolicyFile(NamedTuple):
-    """What the file says."""
-
-    path: Path
-    users: Mapping[bytes, FileUser] = MappingProxyType({})
-    services: Mapping[str, tuple[Target, ...]] = MappingProxyType({})
-
-    def find_name(self, name: str) -> FileUser | None:
-        """The user of that name."""
-        return next((user for user in self.users.values() if user.name == name), None)
-
-    def where(self, user: FileUser) -> str:
-        """File and line that name a user."""
-        return user.where
 
 
 class Problem(NamedTuple):

@@ -18,7 +18,7 @@ from nconnect.errors import ConfigError, NconnectError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import Decision
 from nconnect.permission.grants import Grant
-from nconnect.permission.policy_file import PolicyFile
+from nconnect.permission.policy import PolicyFile
 from nconnect.tunnel import control
 from nconnect.tunnel.link import Link
 
