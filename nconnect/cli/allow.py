@@ -15,14 +15,14 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("key", metavar="KEY", help="What the user's `nconnect id` prints.")
     parser.add_argument("--name", default="", help="What to call the user, here and in `nconnect revoke`.")
     add_to(parser)
-    parser.add_argument("--expires", metavar="TIME", default="", help="For how long, e.g. 1h or 7d.")
+    parser.add_argument("--expires", metavar="TIME", help="For how long, e.g. 1h or 7d.")
     add_rate(parser)
-    parser.add_argument(
-        "--quota", metavar="BYTES", default="", help="Bytes from now on, both ways together, e.g. 100GB."
-    )
+    parser.add_argument("--quota", metavar="BYTES", help="Bytes from now on, both ways together, e.g. 100GB.")
 
 
-def command(key: str, name: str, to: list[str] | None, expires: str, rate: str, quota: str) -> None:
+def command(
+    key: str, name: str, to: list[str] | None, expires: str | None, rate: str | None, quota: str | None
+) -> None:
     """Let a key in, at once and until revoked; of a key that is let in, change what it may.
 
     The gateway need not run now. A key that the policy file names is changed there.
@@ -37,9 +37,9 @@ def command(key: str, name: str, to: list[str] | None, expires: str, rate: str, 
     policy = granting.policy(where)
     grant = grants.Grant(
         granting.targets(policy, split_commas(to or ())),
-        time.time() + grants.parse_duration(expires) if expires else None,
-        grants.parse_rate(rate) if rate else 0,
-        grants.parse_size(quota) if quota else 0,
+        time.time() + grants.parse_duration(expires) if expires is not None else None,
+        grants.parse_rate(rate) if rate is not None else 0,
+        grants.parse_size(quota) if quota is not None else 0,
     )
     named = granting.named_in_file(policy, public_key)
     if named:

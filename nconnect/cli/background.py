@@ -72,7 +72,8 @@ def failed(error: NconnectError, code: int) -> int:
     """Print an error as a person should see it; returns the exit code."""
     # What was typed in the wrong place may be an invite, and this a log.
     text = _SECRET.sub(r"\1…", clean(str(error)))
-    print(_stamp(f"nconnect: {text}"), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it; the exit code is there all the same
+        print(_stamp(f"nconnect: {text}"), file=sys.stderr, flush=True)
     _tell(failed=text, code=code)
     return code
 

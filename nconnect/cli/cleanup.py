@@ -29,15 +29,13 @@ def command(keep_kill_switch: bool) -> None:
         print("nothing was left behind")
 
 
-def closed_note(where: Places) -> str:
-    """What kill switches keep unreachable, for who finds nothing running; empty if nothing, or unreadable."""
-    from nconnect.host.journal import SUFFIX
-    from nconnect.host.recovery import closed_by
+def closed_lines(where: Places, but: str = "") -> list[str]:
+    """What kill switches of ended instances, `but` one, keep unreachable; empty if nothing, or unreadable."""
+    from nconnect.host.recovery import closed
 
-    prefixes = list[str]()
+    lines = list[str]()
     with contextlib.suppress(NconnectError, OSError):
-        for path in sorted(where.journals.glob(f"*{SUFFIX}")):
-            prefixes += closed_by(path)
-    if not prefixes:
-        return ""
-    return f"; a kill switch keeps {', '.join(prefixes)} unreachable until: nconnect up, or nconnect cleanup"
+        for name, prefixes in closed(where.journals, but).items():
+            undo = f"nconnect up --name {name}, or nconnect cleanup"
+            lines.append(f"the kill switch of {name} keeps {', '.join(prefixes)} unreachable until: {undo}")
+    return lines

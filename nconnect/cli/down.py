@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from nconnect.cli import background
-from nconnect.cli.cleanup import closed_note
+from nconnect.cli.cleanup import closed_lines
 from nconnect.errors import HostError, NotRunningError, UsageError
 from nconnect.places import places
 
@@ -25,14 +25,14 @@ def command(name: str) -> None:
     if not name:
         names = asking.running(where)
         if not names:
-            raise NotRunningError(f"nothing is running{closed_note(where)}")
+            raise NotRunningError("\n".join(["nothing is running", *closed_lines(where)]))
         if len(names) > 1:
             raise UsageError(f"several are running; name one of: {', '.join(names)}")
         name = names[0]
     try:
         left = asking.down(where, name)
     except NotRunningError as error:
-        raise NotRunningError(f"{error}{closed_note(where)}") from error
+        raise NotRunningError("\n".join([str(error), *closed_lines(where)])) from error
     if left:
         for line in left:
             print(background.clean(line))

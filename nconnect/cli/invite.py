@@ -36,32 +36,31 @@ def arguments(parser: ArgumentParser) -> None:
         "--for",
         dest="lasting",
         metavar="TIME",
-        default="",
         help="How long its user stays let in; default: no end.",
     )
     parser.add_argument("--once", action="store_true", help="Only the first who uses it is let in.")
     parser.add_argument("--name", default="", help="What to call the user.")
     add_rate(parser)
-    parser.add_argument("--quota", metavar="BYTES", default="", help="Bytes, both ways together, e.g. 100GB.")
+    parser.add_argument("--quota", metavar="BYTES", help="Bytes, both ways together, e.g. 100GB.")
     parser.add_argument("--qr", action="store_true", help="Show it as a QR code as well.")
     parser.add_argument(
         "--list", dest="listing", action="store_true", help="List the invites that have not expired."
     )
-    parser.add_argument("--cancel", metavar="ID", default="", help="Let nobody else in by this invite.")
+    parser.add_argument("--cancel", metavar="ID", help="Let nobody else in by this invite.")
     add_json(parser)
 
 
 def command(
     to: list[str] | None,
     expires: str,
-    lasting: str,
+    lasting: str | None,
     once: bool,
     name: str,
-    rate: str,
-    quota: str,
+    rate: str | None,
+    quota: str | None,
     qr: bool,
     listing: bool,
-    cancel: str,
+    cancel: str | None,
     as_json: bool,
 ) -> None:
     """Print an invite: who has it connects with `nconnect up --invite`, and their key is let in.
@@ -74,7 +73,7 @@ def command(
 
     if as_json and not listing:
         raise UsageError("--json is for --list; the invite itself is one line on stdout")
-    if listing and cancel:
+    if listing and cancel is not None:
         raise UsageError("either --list or --cancel")
     where = places()
     key = load_or_create(where.state)
@@ -83,7 +82,7 @@ def command(
         invites = Invites(store, key)
         if listing:
             _print_list(invites.all(time.time()), as_json)
-        elif cancel:
+        elif cancel is not None:
             _cancel(invites, audit, cancel)
         else:
             policy = granting.policy(where)
@@ -99,11 +98,11 @@ def _invite(
     provider: bytes,
     targets: tuple[Target, ...],
     expires: str,
-    lasting: str,
+    lasting: str | None,
     once: bool,
     name: str,
-    rate: str,
-    quota: str,
+    rate: str | None,
+    quota: str | None,
 ) -> Invite:
     from nconnect.permission import grants
     from nconnect.permission.invites import Invite, new_nonce
@@ -115,9 +114,9 @@ def _invite(
         once=once,
         name=name,
         targets=tuple(map(grants.format_target, targets)),
-        seconds=grants.parse_duration(lasting) if lasting else 0,
-        rate=grants.parse_rate(rate) if rate else 0,
-        quota=grants.parse_size(quota) if quota else 0,
+        seconds=grants.parse_duration(lasting) if lasting is not None else 0,
+        rate=grants.parse_rate(rate) if rate is not None else 0,
+        quota=grants.parse_size(quota) if quota is not None else 0,
     )
 
 

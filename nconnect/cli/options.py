@@ -47,7 +47,7 @@ def add_to(parser: ArgumentParser) -> None:
 
 def add_rate(parser: ArgumentParser) -> None:
     """`--rate`, the most that a user gets."""
-    parser.add_argument("--rate", default="", help="Bits per second each way, e.g. 50mbit.")
+    parser.add_argument("--rate", help="Bits per second each way, e.g. 50mbit.")
 
 
 def add_wait(parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Never, Protocol, runtime_checkable
 
 from nconnect.cli import background, event_loop, notify
+from nconnect.cli.cleanup import closed_lines
 from nconnect.errors import HostError
 from nconnect.host.recovery import cleanup, is_only_closed
 from nconnect.places import Places
@@ -79,6 +80,8 @@ async def _run(
         # What an earlier run with this name left is taken over: connections through it go on.
         for line in cleanup(places.journals, but=name, keep_closed=True):
             background.say(f"left by a crash: {line}")
+        for line in closed_lines(places, but=name):
+            background.say(f"warning: {line}")
         service = make()
         work = asyncio.create_task(service.run())
         ready = asyncio.create_task(service.ready.wait())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nconnect.cli import background
-from nconnect.cli.cleanup import closed_note
+from nconnect.cli.cleanup import closed_lines
 from nconnect.cli.options import add_json
 from nconnect.errors import NotRunningError
 from nconnect.places import places
@@ -41,7 +42,7 @@ def command(name: str, as_json: bool) -> int:
     where = places()
     names = [name] if name else asking.running(where)
     if not names:
-        raise NotRunningError(f"nothing is running{closed_note(where)}")
+        raise NotRunningError("\n".join(["nothing is running", *closed_lines(where)]))
     answers = [asking.ask(where, each, "status") for each in names]
     statuses = [decode(answer) for answer in answers]
     if as_json:
@@ -52,6 +53,8 @@ def command(name: str, as_json: bool) -> int:
             for label, value in _lines(status):
                 line = f"{label:<{LABEL_WIDTH}} {value}".rstrip()
                 print(background.clean(line.replace("\n", "?")))
+        for line in closed_lines(where):
+            print(line, file=sys.stderr)
     return max(map(exit_code, statuses))
 
 

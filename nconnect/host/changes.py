@@ -10,7 +10,7 @@ of resolv.conf.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -257,19 +257,24 @@ def link_changes(desired: DesiredState, index: int) -> Iterator[AnyChange]:
         yield ResolverSet(desired.instance, desired.resolver)
 
 
-def keeping_closed(changes: Iterable[AnyChange]) -> list[AnyChange]:
+def keeping_closed(changes: Iterable[AnyChange], but: Collection[str] = ()) -> list[AnyChange]:
     """Those that keep an instance's prefixes from going elsewhere when it has ended: its kill switch.
 
     They are its unreachable routes, the routes thrown to main (networks of this machine inside a prefix stay
-    in reach) and the rules that lead there. Empty if it has no kill switch.
+    in reach, `but` some) and the rules that lead there. Empty if it has no kill switch.
     """
     kept: list[AnyChange] = [
         change
         for change in changes
-        if isinstance(change, RuleAdded)
-        or (isinstance(change, RouteAdded) and change.kind != RouteKind.UNICAST)
+        if isinstance(change, RuleAdded) or (isinstance(change, RouteAdded) and _keeps_closed(change, but))
     ]
     return kept if closed_prefixes(kept) else []
+
+
+def _keeps_closed(route: RouteAdded, but: Collection[str]) -> bool:
+    if route.kind == RouteKind.THROW:
+        return route.prefix not in but
+    return route.kind == RouteKind.UNREACHABLE
 
 
 def closed_prefixes(changes: Iterable[AnyChange]) -> list[str]:

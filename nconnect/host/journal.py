@@ -180,6 +180,18 @@ def read(path: Path) -> Contents:
         raise host_error(error, f"read the journal {path}") from error
 
 
+def is_held(path: Path) -> bool:
+    """Whether a living instance has the journal at `path`."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def directory_lock(directory: Path) -> Iterator[None]:
     """Held while sysctls, which instances share, are compared with other journals and set."""

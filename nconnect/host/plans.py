@@ -23,10 +23,13 @@ from nconnect.host.networks import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Each means this machine's own surroundings, wherever it is: link-local and multicast.
+# Each means this machine's own surroundings, wherever it is: link-local, multicast, a cloud's metadata.
 LOCAL_ONLY = tuple(
     Connected(ip_network(prefix), "every interface")
-    for prefix in ("169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")
+    for prefix in (
+        *("169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8"),
+        *(prefix for prefixes in firewall.METADATA.values() for prefix in prefixes),
+    )
 )
 
 STRICT, LOOSE = "1", "2"

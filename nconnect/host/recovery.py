@@ -16,7 +16,16 @@ from nconnect.host.changes import (
     closed_prefixes,
     keeping_closed,
 )
-from nconnect.host.journal import NEW_SUFFIX, SUFFIX, Journal, boot_id, directory_lock, init_start, read
+from nconnect.host.journal import (
+    NEW_SUFFIX,
+    SUFFIX,
+    Journal,
+    boot_id,
+    directory_lock,
+    init_start,
+    is_held,
+    read,
+)
 from nconnect.host.netlink import Netlink
 
 
@@ -154,12 +163,20 @@ def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> l
     return lines
 
 
-def closed_by(journal: Path) -> list[str]:
-    """The prefixes that the kill switch of an ended instance keeps unreachable here."""
-    contents = read(journal)
-    if contents.header is None or not contents.header.is_of_here():
-        return []
-    return closed_prefixes(contents.changes)
+def closed(journal_dir: Path, but: str = "") -> dict[str, list[str]]:
+    """By name of the ended instances, `but` one, the prefixes that their kill switches keep unreachable here.
+
+    Raises:
+        HostError, PrivilegeError: a journal cannot be read.
+    """
+    found = {}
+    for path in sorted(journal_dir.glob(f"*{SUFFIX}")):
+        name, contents = path.name.removesuffix(SUFFIX), read(path)
+        is_of_here = contents.header is not None and contents.header.is_of_here()
+        prefixes = closed_prefixes(contents.changes)
+        if name != but and is_of_here and prefixes and not is_held(path):
+            found[name] = prefixes
+    return found
 
 
 def is_only_closed(journal: Path) -> bool:

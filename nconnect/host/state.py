@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from nconnect.errors import HostError, PrivilegeError
+from nconnect.errors import HostError, NconnectError, PrivilegeError
 from nconnect.host import conntrack, nft, sysctl
 from nconnect.host.changes import (
     AnyChange,
@@ -32,6 +32,7 @@ from nconnect.host.changes import (
 from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
 from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
+from nconnect.host.networks import tunnelled_networks
 from nconnect.host.recovery import cleanup, inherited, revert_all, sysctls_of_others
 from nconnect.host.user_rules import Address, Mapping, UserRules, to_user
 from nconnect.host.users import Users
@@ -165,7 +166,7 @@ class HostManager:
         """
         with directory_lock(self._directory):
             changes = tuple(self._journaled.values())
-            kept = keeping_closed(changes) if keep_closed else []
+            kept, not_kept = self._keep_closed(changes) if keep_closed else ([], [])
             report = revert_all((one for one in changes if one not in kept), self._journal.path)
             self._made, self._journaled, self._nft, self._users = {}, {}, None, Users()
             if kept or report.remaining:
@@ -175,7 +176,23 @@ class HostManager:
                 self._journal.close()
             else:
                 self._journal.remove()
-        return [*(f"gone already: {text}" for text in report.gone), *report.left, *report.failed]
+        gone = (f"gone already: {text}" for text in report.gone)
+        return [*not_kept, *gone, *report.left, *report.failed]
+
+    def _keep_closed(self, changes: Iterable[AnyChange]) -> tuple[list[AnyChange], list[str]]:
+        """What stays of `changes` for a kill switch, made again where it is not there; and what cannot be.
+
+        What another tunnel carries is left to it no longer: when that ends it would be open.
+        """
+        carried = {str(one.prefix) for one in tunnelled_networks()}
+        kept, lines = keeping_closed(changes, carried), list[str]()
+        with Netlink() as netlink:
+            for change in kept:
+                try:
+                    change.restore(netlink)
+                except NconnectError as error:
+                    lines.append(f"{change} is not there: {error}")
+        return kept, lines
 
     @property
     def closed(self) -> list[str]:

@@ -36,7 +36,11 @@ logger = logging.getLogger(__name__)
 TTL = 30
 """Seconds for which our answers may be kept: a tunnel may be down, and its names with it, any time."""
 ASK_TIMEOUT = 3.0
-"""Seconds for one resolver behind the provider: several round trips through far relays. Programs wait 5."""
+"""Seconds for one resolver behind the provider: several round trips through far relays."""
+ANSWER_TIMEOUT = 3.5
+"""Seconds for all of the provider's. Programs wait 5, and then ask the next server, which is a stranger's."""
+OTHERS_TIMEOUT = 1.0
+"""Seconds after that for the servers of other tunnels, all at once."""
 MAX_QUESTIONS = 256
 """Questions under way; more are dropped, and asked again by whoever wants to know."""
 MAX_CONNECTIONS = 32
@@ -82,13 +86,13 @@ class Names:
         if query.flags & dns.flags.QR:
             return None
         reply = dns.message.make_response(query, recursion_available=True)
-        rcode = await self._fill(query, reply)
-        if (
-            rcode == dns.rcode.NXDOMAIN
-            and query.flags & dns.flags.RD
-            and await self._others_know(query, reply)
-        ):
-            rcode = dns.rcode.NOERROR
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                rcode = await self._fill(query, reply)
+        except TimeoutError:
+            rcode = self._no_answer
+        if rcode == dns.rcode.NXDOMAIN and query.flags & dns.flags.RD:
+            rcode = await self._ask_others(query.question[0], reply)
         reply.set_rcode(rcode)
         return reply.to_wire()
 
@@ -150,16 +154,17 @@ class Names:
             )
         return answer.rcode()
 
-    async def _others_know(self, query: dns.message.Message, reply: dns.message.Message) -> bool:
-        """Fill `reply` with what another tunnel's server says of the name."""
-        question = query.question[0]
+    async def _ask_others(self, question: dns.rrset.RRset, reply: dns.message.Message) -> dns.rcode.Rcode:
+        """What other tunnels' servers say of a name that the provider does not know."""
         asked = dns.message.make_query(question.name, question.rdtype, flags=0)
-        for server in self.others():
-            answer = await self._ask_one(asked, server)
+        answers = await asyncio.gather(
+            *(self._ask_one(asked, server, OTHERS_TIMEOUT) for server in self.others())
+        )
+        for answer in answers:
             if answer is not None and answer.rcode() == dns.rcode.NOERROR:
                 reply.answer.extend(answer.answer)
-                return True
-        return False
+                return dns.rcode.NOERROR
+        return dns.rcode.NXDOMAIN
 
     async def _ask_resolvers(self, name: str, kind: dns.rdatatype.RdataType) -> dns.message.Message | None:
         query = dns.message.make_query(name, kind)
@@ -169,10 +174,12 @@ class Names:
                 return answer
         return None
 
-    async def _ask_one(self, query: dns.message.Message, server: str) -> dns.message.Message | None:
+    async def _ask_one(
+        self, query: dns.message.Message, server: str, seconds: float = ASK_TIMEOUT
+    ) -> dns.message.Message | None:
         try:
-            answer, _ = await dns.asyncquery.udp_with_fallback(query, server, ASK_TIMEOUT, port=self.port)
-        except (dns.exception.DNSException, OSError) as error:
+            answer, _ = await dns.asyncquery.udp_with_fallback(query, server, seconds, port=self.port)
+        except (dns.exception.DNSException, OSError, ValueError) as error:
             logger.debug("resolver %s: %s", server, error)
             return None
         if answer.rcode() in _ANSWERS:

@@ -57,6 +57,11 @@ class PolicyFile(NamedTuple):
         """The user of that name."""
         return next((user for user in self.users.values() if user.name == name), None)
 
+    def grants(self, key: bytes) -> tuple[Grant, ...]:
+        """What the file says of a key; nothing if it does not name it."""
+        user = self.users.get(key)
+        return user.grants if user is not None else ()
+
     def where(self, user: FileUser) -> str:
         """File and line that name a user."""
         return user.where

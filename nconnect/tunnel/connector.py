@@ -97,7 +97,7 @@ class Connector:
             HostError: the host refused a change, or took the device away.
         """
         keeper = asyncio.create_task(overlay.keep(self._host, self._client, self._say, self._on_networks))
-        is_wanted = False
+        is_wanted, was_closed = False, bool(self._host.closed)
         try:
             await self._naming.start()
             async with self._client:
@@ -110,7 +110,10 @@ class Connector:
             keeper.cancel()
             await self._naming.close()
             self._pump.close()
-            keep_closed = self._options.kill_switch and not is_wanted
+            # A first start that fails leaves this machine as it was; one after a crash leaves it closed.
+            keep_closed = not is_wanted and (
+                was_closed or (self._options.kill_switch and self.ready.is_set())
+            )
             overlay.close_host(self._host, self._tun, self._say, keep_closed=keep_closed)
 
     # Making a link
@@ -126,7 +129,9 @@ class Connector:
             self._say(f"your key is let in; from now on: sudo nconnect up --peer {self._options.peer}")
         try:
             here = self._here()
-            routes.check_addresses(welcome.addresses, welcome.gateways, here.networks, self._options.accept)
+            had = self._welcome is not None and self._welcome.addresses == welcome.addresses
+            around = here.networks if had else (*here.networks, *here.tunnels)
+            routes.check_addresses(welcome.addresses, welcome.gateways, around, self._options.accept)
             welcome = await self._agree(link, welcome, here)
         except BaseException:
             link.abort()
@@ -240,7 +245,8 @@ class Connector:
     def _here(self) -> Here:
         ours = (self._tun.name,)
         return Here(
-            [*networks.connected_networks(ours), *networks.tunnelled_networks(ours)],
+            networks.connected_networks(ours),
+            networks.tunnelled_networks(ours),
             lambda: networks.reached_networks(ours),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Never
 
@@ -18,7 +18,6 @@ from nconnect.errors import ConfigError, NconnectError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import Decision
 from nconnect.permission.grants import Grant
-from nconnect.permission.policy import PolicyFile
 from nconnect.tunnel import control
 from nconnect.tunnel.link import Link
 
@@ -33,8 +32,8 @@ SAVE_INTERVAL = 10.0
 LATELY = 5.0
 """Seconds for which a change by a command is remembered: it may be seen before the command asks."""
 
-NOTES_A_TURN = 20
-"""Audit lines of one turn of the event loop: a millisecond. A policy may name thousands."""
+DECISIONS_A_TURN = 20
+"""In one turn of the event loop: a millisecond or two, with an audit line each."""
 
 Apply = Callable[[Mapping[bytes, Grant | None]], None]
 """Makes each of these users have this grant from now on, None: nothing, all in one change."""
@@ -128,24 +127,37 @@ class Guests:
         async with self._reloading:
             before = self._authority.policy
             try:
-                self._authority.policy = await asyncio.to_thread(self._authority.read_policy)
+                after = await asyncio.to_thread(self._authority.read_policy)
             except ConfigError as error:
                 self._say(f"warning: the policy stays as it was: {error}")
                 return
+            changed = [
+                key
+                for key in before.users.keys() | after.users.keys()
+                if before.grants(key) != after.grants(key)
+            ]
+            let_in = {key async for key, decision in self._decisions(changed) if decision.grant is not None}
+            self._authority.policy = after
             self._due |= self._guests.keys()
             try:
                 self.look()
             except NconnectError as error:
                 self._fail(str(error))
-            await self._note_difference(before, self._authority.policy)
+            # Most of them are not connected, and nothing else would tell the audit.
+            async for key, decision in self._decisions(changed):
+                if (decision.grant is not None) != (key in let_in):
+                    event = "revoked" if key in let_in else "allowed"
+                    name = (after.users.get(key) or before.users[key]).name
+                    self._authority.on_event(event, key, name=name, decision=decision)
 
-    async def _note_difference(self, before: PolicyFile, after: PolicyFile) -> None:
-        """Whom the file names now or no longer, for the audit: most of them are not connected."""
-        come = [("allowed", user) for key, user in after.users.items() if key not in before.users]
-        gone = [("revoked", user) for key, user in before.users.items() if key not in after.users]
-        for number, (event, user) in enumerate((*gone, *come), 1):
-            self._authority.on_event(event, user.key, name=user.name, source=user.where)
-            if number % NOTES_A_TURN == 0:
+    async def _decisions(self, keys: Iterable[bytes]) -> AsyncIterator[tuple[bytes, Decision]]:
+        """What each of these gets now; a policy may name thousands, and packets wait for none."""
+        for number, key in enumerate(keys, 1):
+            try:
+                yield key, self._authority.decide(key, time.time())
+            except NconnectError as error:
+                self._fail(str(error))
+            if number % DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

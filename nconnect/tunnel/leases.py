@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from nconnect.errors import ConfigError, HostError, RefusedError
+from nconnect.host.firewall import FORBIDDEN_NETWORKS
 from nconnect.tunnel.control import RefusalCode
 
 SHARED_ADDRESS_SPACE = IPv4Network("100.64.0.0/10")
@@ -77,6 +78,16 @@ class Pool:
         """The highest user number: the address before the IPv4 broadcast address."""
         return min(self.v4.num_addresses - 2, self.v6.num_addresses - 1)
 
+    @property
+    def forbidden(self) -> frozenset[int]:
+        """Numbers that no user gets: no host may have such an address, as that of a metadata service."""
+        return frozenset(
+            int(one.network_address) - int(pool.network_address)
+            for pool in (self.v4, self.v6)
+            for one in FORBIDDEN_NETWORKS
+            if one.num_addresses == 1 and one.network_address in pool
+        )
+
     def addresses(self, index: int) -> tuple[IPv4Address, IPv6Address]:
         """The pair of addresses with number `index`."""
         return self.v4[index], self.v6[index]
@@ -92,6 +103,7 @@ class Leases:
     def __init__(self, path: Path, pool: Pool) -> None:
         self._path = path
         self.pool = pool
+        self._never = pool.forbidden
         self._numbers = self._load()
         self._taken = set(self._numbers.values())
         self._next = FIRST_USER_INDEX
@@ -112,10 +124,9 @@ class Leases:
         if len(set(numbers.values())) != len(numbers):
             raise ConfigError(f"{self._path} gives one address to two keys; remove one of their lines")
         # A smaller pool than last time: those beyond its end get a new number when they come.
+        usable = range(FIRST_USER_INDEX, self.pool.last_index + 1)
         return {
-            key: number
-            for key, number in numbers.items()
-            if FIRST_USER_INDEX <= number <= self.pool.last_index
+            key: number for key, number in numbers.items() if number in usable and number not in self._never
         }
 
     def find(self, public_key: bytes) -> tuple[IPv4Address, IPv6Address] | None:
@@ -148,7 +159,7 @@ class Leases:
         return self.pool.addresses(number)
 
     def _free_number(self) -> int | None:
-        while self._next in self._taken:
+        while self._next in self._taken or self._next in self._never:
             self._next += 1
         return self._next if self._next <= self.pool.last_index else None
 

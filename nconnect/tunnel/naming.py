@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nconnect.errors import HostError, NconnectError
+from nconnect.errors import HostError, NconnectError, PrivilegeError
 from nconnect.host import networks, resolvconf, resolved
 from nconnect.names import zone
 from nconnect.names.listening import Sockets
@@ -198,7 +198,8 @@ class Naming:
                 reason = f"{RESOLVED} runs, and programs do not ask it"
         except NconnectError as error:
             self._via, reason = "", str(error)
-            self._next_check = self._loop.time() + RETRY_INTERVAL
+            if not isinstance(error, PrivilegeError):
+                self._next_check = self._loop.time() + RETRY_INTERVAL
         if reason != self._reason:
             self._reason = reason
             if reason and self._offered:

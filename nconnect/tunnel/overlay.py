@@ -43,7 +43,7 @@ def open_host(journal: Path, instance: str, say: Callable[[str], None]) -> tuple
     try:
         return host, Tun.open(link_name(instance))
     except BaseException:
-        host.undo()
+        host.undo(keep_closed=True)  # what an instance that crashed had closed
         raise
 
 
@@ -56,7 +56,11 @@ def close_host(
         say(f"warning: {line}")
     tun.close()
     if closed:
-        say(f"kill switch: {', '.join(closed)} unreachable until `nconnect up` or `nconnect cleanup`")
+        name = tun.name.removeprefix(LINK_PREFIX)
+        say(
+            f"kill switch: {', '.join(closed)} unreachable until `nconnect up --name {name}` "
+            "or `nconnect cleanup`"
+        )
 
 
 def capabilities(tun: TunDevice) -> frozenset[str]:

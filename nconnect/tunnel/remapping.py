@@ -51,7 +51,9 @@ class Here:
     """What this machine has."""
 
     networks: Sequence[Connected] = ()
-    """Its own, and what its other tunnels lead to."""
+    """Its own."""
+    tunnels: Sequence[Connected] = ()
+    """What its other tunnels lead to. Who came first keeps its part of a wider one, which leaves it to us."""
     reached: Callable[[], Collection[IPNetwork]] = tuple
     """Whatever else it reaches beside the Internet; asked only when a name is to be found."""
 
@@ -68,6 +70,9 @@ class Choice:
     """Those that are left out."""
 
 
+_NO_CHOICE = Choice()
+
+
 class Remapping:
     """One provider's networks on this machine, for as long as the connection is wanted."""
 
@@ -76,7 +81,7 @@ class Remapping:
         self._options = options
         self._provider = provider
         self._accept = accept
-        self._choice = Choice()
+        self._choice = _NO_CHOICE
         self._told: tuple[Mapping, ...] = ()
         """What the provider knows of our wish."""
         self._in_force: tuple[Mapping, ...] = ()
@@ -118,7 +123,7 @@ class Remapping:
         """Choose again; whether it came to another choice."""
         before = self._choice
         self._choice = choose(
-            welcome, here, self._options, self._provider, accept=self._accept, before=before.mappings
+            welcome, here, self._options, self._provider, accept=self._accept, before=before
         )
         return self._choice != before
 
@@ -146,12 +151,19 @@ def choose(
     provider: bytes,
     *,
     accept: Sequence[IPNetwork] = (),
-    before: Iterable[Mapping] = (),
+    before: Choice = _NO_CHOICE,
 ) -> Choice:
-    """What to do with what `welcome` offers; names of `before` stay if they can."""
-    accepted, conflicts = routes.split(welcome.routes, here.networks, accept)
+    """What to do with what `welcome` offers; what was chosen `before` stays if it can."""
+    every = [*here.networks, *here.tunnels]
+    equal = [*here.networks, *(one for one in here.tunnels if one.prefix in before.routes)]
+    had, conflicts_of_had = routes.split(
+        (one for one in welcome.routes if one in before.routes), equal, accept
+    )
+    new, conflicts = routes.split((one for one in welcome.routes if one not in before.routes), every, accept)
+    accepted = [one for one in welcome.routes if one in had or one in new]
+    conflicts += conflicts_of_had
     given = [one for one in options.given if _is_offered(one.real, welcome)]
-    clashes = [_clash(one, here.networks) for one in given]
+    clashes = [_clash(one, every) for one in given]
     if CAPABILITY_MAP not in welcome.capabilities:
         clashes = [Conflict(one.real, "this provider gives it no other name") for one in given]
     settled = {one.real for one in given}
@@ -159,7 +171,7 @@ def choose(
     names = _Names(welcome, here, options, provider)
     names.take(one for one, clash in zip(given, clashes, strict=True) if clash is None)
     if options.automatic and CAPABILITY_MAP in welcome.capabilities:
-        names.keep(one for one in before if one.real not in settled)
+        names.keep(one for one in before.mappings if one.real not in settled)
         rest = [one for one in rest if not (one.at_home and names.find(one.route))]
         rest = [_without_name(one, options) if one.at_home else one for one in rest]
     return Choice(
@@ -181,6 +193,7 @@ class _Names:
         overlay = (*welcome.addresses, *welcome.gateways)
         networks = (one.prefix for one in here.networks)
         self._meant = [*networks, *welcome.routes, *map(ip_network, overlay)]
+        self._tunnels = [one.prefix for one in here.tunnels]
         self._blocks: dict[IPNetwork, Mapping] = {}
 
     def take(self, mappings: Iterable[Mapping]) -> None:
@@ -191,7 +204,7 @@ class _Names:
     def keep(self, mappings: Iterable[Mapping]) -> None:
         """Names of before, which others of their block follow."""
         for one in mappings:
-            if _is_offered(one.real, self._welcome) and not self._clashes(one):
+            if _is_offered(one.real, self._welcome) and not self._clashes(one, had=True):
                 block = _block(one.real)
                 self._blocks[block] = Mapping(block, one.seen.supernet(new_prefix=block.prefixlen))
                 self.found[one.real] = one
@@ -215,17 +228,22 @@ class _Names:
         self.found[real] = one
         return True
 
-    def _clashes(self, one: Mapping) -> bool:
-        return any(one.seen.overlaps(other) for other in self._meant)
+    def _clashes(self, one: Mapping, *, had: bool = False) -> bool:
+        tunnels = (other for other in self._tunnels if not (had and _is_wider(other, one.seen)))
+        return any(one.seen.overlaps(other) for other in (*self._meant, *tunnels))
 
     def _choose(self, real: IPNetwork) -> Mapping | None:
         blocks = (one.seen for one in self._blocks.values())
-        taken = [*self._meant, *self._here.reached(), *blocks]
+        taken = [*self._meant, *self._tunnels, *self._here.reached(), *blocks]
         return mapping.choose(real, self._provider, taken, self._options.pools)
 
 
 def _is_offered(real: IPNetwork, welcome: Welcome) -> bool:
     return any(contains(offer, real) for offer in welcome.routes)
+
+
+def _is_wider(network: IPNetwork, one: IPNetwork) -> bool:
+    return network != one and contains(network, one)
 
 
 def _block(real: IPNetwork) -> IPNetwork:

@@ -156,7 +156,8 @@ class Scenario:
         curl = f"curl -fsS -C $(stat -c %s {target} 2>/dev/null || echo 0) {limits} '{url}'"
         # A power cut leaves the size of a file and not what is in it, unless that is forced to the disk.
         keep = f"dd of={target} oflag=append,dsync conv=notrunc iflag=fullblock bs=256K status=none"
-        fetch = f"bash -o pipefail -c {shlex.quote(f'{curl} | {keep}')}"
+        # One at a time: what SSH has lost may go on for a while.
+        fetch = f"flock -w 60 {target}.lock bash -o pipefail -c {shlex.quote(f'{curl} | {keep}')}"
         while True:
             with contextlib.suppress(NconnectError):
                 start = await self._received()

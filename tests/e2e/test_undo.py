@@ -131,13 +131,14 @@ async def test_a_kill_switch_outlives_an_error_and_other_instances(network: Lab)
     assert await is_closed()
     status = await network.run_nconnect(Party.USER, "status", check=False)
     assert status.returncode == 3
-    assert f"a kill switch keeps {LAN}" in status.stderr
+    assert f"the kill switch of up keeps {LAN}" in status.stderr
     # Neither the clean-up of a unit nor the start of another instance opens it.
     assert (await network.run_nconnect(Party.USER, "cleanup", "--keep-kill-switch")).stdout == (
         "nothing was left behind\n"
     )
     other = await network.run_nconnect(Party.USER, "up", "--name", "other", "--peer", address, check=False)
     assert other.returncode == 5
+    assert f"the kill switch of up keeps {LAN}" in other.stderr
     assert await is_closed()
     # Nor does a new try, in vain.
     await serve.stop()

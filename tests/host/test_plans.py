@@ -75,7 +75,10 @@ def test_surroundings_stay_out_of_the_tunnel_even_if_everything_is_offered(tmp_p
         table = table_of("nc0")
         assert sh(f"ip route show table {table}").split("\n")[:-1] == [
             "default dev nc0 proto kernel ",
+            "throw 100.100.100.200 proto kernel ",
+            "throw 168.63.129.16 proto kernel ",
             "throw 169.254.0.0/16 proto kernel ",
+            "throw 192.0.0.192 proto kernel ",
             "throw 224.0.0.0/4 proto kernel ",
             "throw 255.255.255.255 proto kernel ",
         ]

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from nconnect.host.plans import gateway_state
+from nconnect.host import recovery
+from nconnect.host.plans import gateway_state, user_state
+from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager, cleanup
 from nconnect.host.tun import Tun
 
@@ -126,7 +129,8 @@ import os, sys
 from ipaddress import ip_interface
 from pathlib import Path
 from nconnect.errors import HostError
-from nconnect.host.plans import gateway_state
+from nconnect.host.plans import gateway_state, user_state
+from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager
 from nconnect.host.tun import Tun
 tun = Tun.open("nc0")
@@ -158,3 +162,28 @@ def test_a_disk_that_fills_up_later_does_not_stop_what_needs_no_room(tun: Tun, t
             manager.apply(user(("10.0.0.0/8",)))
         assert "dev eth0" in sh("ip route get 192.168.7.1")
         assert manager.undo() == []
+
+
+def test_a_kill_switch_stays_until_it_is_undone(host: Netns, tmp_path: Path) -> None:
+    """Of who ended by an error, and of the next who does; also what others removed, and no more."""
+    before, journal = snapshot(), tmp_path / "home.journal"
+    with Tun.open("nc1"), HostManager(tmp_path / "other.journal") as other, Tun.open("nc0"):
+        other.apply(user_state("other", "nc1", 1400, (), [ip_network("10.9.0.0/16")]))
+        manager = HostManager(journal)
+        wide = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+        manager.apply(user_state("home", "nc0", 1400, (), wide, kill_switch=True))
+        assert "dev nc1" in sh("ip route get 10.9.2.3")
+        sh(f"ip rule del priority 5200 table {table_of('nc0')}")
+        manager.undo(keep_closed=True)
+        assert recovery.closed(tmp_path) == {"home": ["10.0.0.0/8", "fd00::/8"]}
+    closed = "; ".join(f"! ip route get {address}" for address in ("10.9.2.3", "10.2.3.4", "fd07::1"))
+    sh(closed)
+    assert "dev eth0" in sh("ip route get 10.1.2.9")
+    assert recovery.is_only_closed(journal)
+    assert cleanup(tmp_path, keep_closed=True) == []
+    manager = HostManager(journal)
+    assert recovery.closed(tmp_path) == {}, "somebody goes on with it"
+    manager.undo(keep_closed=True)
+    sh(closed)
+    assert cleanup(tmp_path)
+    assert snapshot() == before

@@ -351,21 +351,28 @@ async def test_the_file_is_read_again_and_who_stays_allowed_stays(
     assert provider.users == [BOB.public_key.hex()]
 
 
-async def test_the_audit_hears_whom_the_file_names_and_no_longer(provider: Provider, tmp_path: Path) -> None:
-    """Nobody of them is connected."""
-    heard: list[tuple[str, bytes, object, object]] = []
-    provider.authority.on_event = lambda kind, key, **facts: heard.append(
-        (kind, key, facts["name"], facts["source"])
-    )
+async def test_the_audit_hears_whom_the_file_lets_in(provider: Provider, tmp_path: Path) -> None:
+    """Who is not connected, too; and not of who is named only, or is let in by something else."""
+    heard: list[tuple[str, bytes, object, str]] = []
+
+    def hear(kind: str, key: bytes, **facts: object) -> None:
+        decision = facts["decision"]
+        assert isinstance(decision, Decision)
+        heard.append((kind, key, facts["name"], decision.by))
+
+    provider.authority.on_event = hear
     path = tmp_path / "policy.toml"
-    write(path, policy(ANN.public_key, "192.168.77.20:80/tcp"))
-    await provider.gateway.reload()
-    write(path, policy(BOB.public_key, "192.168.77.20:80/tcp"))
-    await provider.gateway.reload()
+    for text in (
+        policy(EVE.public_key, "192.168.77.20:80/tcp"),
+        "# moves it a line down\n" + policy(EVE.public_key, "192.168.77.20:80/tcp"),
+        f'[users]\neve = "{EVE.public_key.hex()}"\n',
+        policy(ANN.public_key, "192.168.77.20:80/tcp"),
+    ):
+        write(path, text)
+        await provider.gateway.reload()
     assert heard == [
-        ("allowed", ANN.public_key, "ann", f"{path}:2"),
-        ("revoked", ANN.public_key, "ann", f"{path}:2"),
-        ("allowed", BOB.public_key, "ann", f"{path}:2"),
+        ("allowed", EVE.public_key, "ann", f"{path}:2"),
+        ("revoked", EVE.public_key, "eve", f"{path}:2"),
     ]
 
 

@@ -14,7 +14,7 @@ from nconnect.errors import UsageError
 from nconnect.host.networks import Connected
 from nconnect.tunnel import mapping
 from nconnect.tunnel.control import CAPABILITY_MAP, MAX_MAPPINGS, IPNetwork, Mappings, Welcome
-from nconnect.tunnel.mapping import POOLS, Mapping
+from nconnect.tunnel.mapping import POOLS
 from nconnect.tunnel.remapping import Choice, Here, MapOptions, Remapping, choose
 
 KEY = bytes(range(32))
@@ -34,10 +34,11 @@ def welcome(offered: str, *, can_map: bool = True) -> Welcome:
     )
 
 
-def at(*networks: str, reached: str = "") -> Here:
-    """A machine in these networks, each by a link of its own."""
+def at(*networks: str, tunnels: str = "", reached: str = "") -> Here:
+    """A machine in these networks, each by a link of its own, and with another tunnel to some."""
     return Here(
         [Connected(ip_network(one), f"eth{number}") for number, one in enumerate(networks)],
+        [Connected(one, "nc-other") for one in nets(tunnels)],
         lambda: nets(reached),
     )
 
@@ -47,9 +48,9 @@ def options(*given: str, pools: str = "", automatic: bool = True) -> MapOptions:
 
 
 def chosen(
-    offered: str, here: Here, wanted: MapOptions | None = None, before: Sequence[Mapping] = ()
+    offered: str, here: Here, wanted: MapOptions | None = None, before: Choice | None = None
 ) -> Choice:
-    return choose(welcome(offered), here, wanted or MapOptions(), KEY, before=before)
+    return choose(welcome(offered), here, wanted or MapOptions(), KEY, before=before or Choice())
 
 
 def test_what_nobody_else_has_is_taken_as_it_is() -> None:
@@ -92,19 +93,39 @@ def test_single_machines_of_one_network_keep_their_last_part() -> None:
     assert str(b).endswith(".128/26")
     assert str(other).endswith(".7/32")
     assert str(six).endswith("::20/128")
-    later = chosen(offered + " 192.168.1.30/32", at("192.168.0.0/16"), before=found.mappings)
+    later = chosen(offered + " 192.168.1.30/32", at("192.168.0.0/16"), before=found)
     assert str(later.mappings[-1].seen) == str(a).replace(".20/32", ".30/32")
 
 
 def test_a_name_stays_while_it_means_nothing_else() -> None:
     first = chosen("192.168.1.0/24", at("192.168.1.0/24"))
-    left = chosen("192.168.1.0/24", at(), before=first.mappings)
+    left = chosen("192.168.1.0/24", at(), before=first)
     assert left == Choice(nets("192.168.1.0/24"), first.mappings)
     name = str(first.mappings[0].seen)
-    taken = chosen("192.168.1.0/24", at("192.168.1.0/24", name), before=first.mappings)
+    taken = chosen("192.168.1.0/24", at("192.168.1.0/24", name), before=first)
     assert taken.mappings[0].seen != ip_network(name)
-    withdrawn = chosen("192.168.2.0/24", at(), before=first.mappings)
+    withdrawn = chosen("192.168.2.0/24", at(), before=first)
     assert withdrawn == Choice(nets("192.168.2.0/24"))
+
+
+@pytest.mark.parametrize("later", ["10.0.0.0/8 fd00::/8", "10.192.0.0/10 10.0.0.0/15"])
+def test_who_came_first_keeps_its_part_of_what_another_tunnel_has(later: str) -> None:
+    """The other tunnel leaves it to this one."""
+    offered, home = "10.1.0.0/16 192.168.1.0/24 fd77::/64", "192.168.1.0/24"
+    first = chosen(offered, at(home))
+    assert chosen(offered, at(home, tunnels=later), before=first) == first
+
+
+def test_what_comes_second_gets_another_name_in_another_tunnel_s_network() -> None:
+    for offered in ("10.1.0.0/16", "192.168.1.0/24"):
+        found = chosen(offered, at(tunnels="10.0.0.0/8 192.168.1.0/24"))
+        assert (found.routes, [one.real for one in found.mappings]) == ((), list(nets(offered)))
+
+
+def test_what_two_tunnels_took_at_the_same_moment_neither_keeps() -> None:
+    first = chosen("10.1.0.0/16", at())
+    found = chosen("10.1.0.0/16", at(tunnels="10.1.0.0/16"), before=first)
+    assert (found.routes, len(found.mappings)) == ((), 1)
 
 
 def test_names_of_the_user_s_choice() -> None:
