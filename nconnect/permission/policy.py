@@ -57,10 +57,10 @@ class PolicyFile(NamedTuple):
         """The user of that name."""
         return next((user for user in self.users.values() if user.name == name), None)
 
-    def grants(self, key: bytes) -> tuple[Grant, ...]:
-        """What the file says of a key; nothing if it does not name it."""
+    def grants(self, key: bytes) -> tuple[Grant, ...] | None:
+        """What the file grants a key; None if it does not name it, and something else may."""
         user = self.users.get(key)
-        return user.grants if user is not None else ()
+        return None if user is None else user.grants
 
     def where(self, user: FileUser) -> str:
         """File and line that name a user."""

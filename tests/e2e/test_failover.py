@@ -22,9 +22,10 @@ import pytest
 
 from nconnect.demo import outages, steps
 from nconnect.demo.heartbeat import Heartbeat
-from nconnect.demo.lab import LAN_HOST, Lab, Party
+from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
 from nconnect.tunnel.link import ANSWER_TIMEOUT
+from scripts.benchmarks import programs
 
 from .conftest import Tunnel, connect
 
@@ -113,6 +114,41 @@ async def test_status_tells_of_nodes_that_die(tunnel: Tunnel) -> None:
     await status_says(tunnel.lab, r"reconnecting for \d+ s: no answer from the provider since \d+ s \(.+\)")
     await outages.revive_nodes(tunnel.lab)
     await status_says(tunnel.lab, r"connected for \d+ s")
+
+
+async def test_a_node_that_others_are_sent_to(lab: Lab) -> None:
+    """Who is told WRONG_NODE goes where that says at once, and what goes through the tunnel goes on."""
+    keys = [await steps.public_key(lab, party) for party in (Party.USER, Party.PROVIDER)]
+    places = [word for key in keys for word in ("--place", f"{key}:0,1,2,3")]
+    arguments = (f"{DEVNET_ADDRESS}:{DEVNET_PORT}", 4, 0, 0, 1, *places)
+    devnet = lab.start(
+        Party.INTERNET,
+        programs.command("failing_devnet", *arguments),
+        name="devnet",
+        env=programs.ENVIRONMENT,
+    )
+    await devnet.wait_for("--seed-rpc", steps.START_SECONDS)
+    _, address = await steps.start_serve(lab, allow=keys[:1])
+    await steps.start_up(lab, address)
+    heartbeat = await Heartbeat.start(lab)
+
+    async def until_it_is_used(used: bool) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                paths = (await steps.up_status(lab)).paths
+                ready = [path.node for path in paths if path.state == "ready"]
+                if len(ready) == 4 and any(f":{DEVNET_PORT + 2}" in node for node in ready) == used:
+                    return
+
+    await until_it_is_used(True)
+    devnet.send_signal(signal.SIGUSR1)
+    await devnet.wait_for("^a node is down$", steps.START_SECONDS)
+    await until_it_is_used(False)
+    devnet.send_signal(signal.SIGUSR2)
+    await devnet.wait_for("^it is up$", steps.START_SECONDS)
+    moment = time.monotonic()
+    assert await longest_stall(heartbeat, moment) < 1.0 * BUSY
+    await until_it_is_used(True)
 
 
 async def test_nodes_that_fall_silent_are_noticed_under_traffic(tunnel: Tunnel) -> None:

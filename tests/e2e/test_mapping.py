@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -141,6 +142,29 @@ async def test_the_name_is_the_same_one_tomorrow(site: Lab) -> None:
         found.append(await seen(site, LAN_HOST))
         await up.stop()
     assert found[0] == found[1]
+
+
+@pytest.fixture
+def resolv_conf(network: Lab) -> Iterator[Path]:
+    """The user's machine has a resolv.conf of its own, as `ip netns exec` mounts it."""
+    directory = Path("/etc/netns") / network.namespace(Party.USER)
+    directory.mkdir(parents=True)
+    conf = directory / "resolv.conf"
+    conf.write_text("nameserver 198.51.100.1\n")
+    yield conf
+    shutil.rmtree(directory)
+
+
+async def test_names_mean_the_other_address(site: Lab, resolv_conf: Path) -> None:
+    """By the name the user reaches the provider's machine, not the one at home with the same address."""
+    _, address = await start_serve(site, "--host", f"gpu={LAN_HOST}")
+    up = await steps.start_up(site, address, "--resolv-conf", "--name", "office")
+    mapped = await seen(site, LAN_HOST, "office")
+    found = await site.run(Party.USER, ["getent", "ahostsv4", "gpu.office.nc"])
+    assert found.stdout.split()[0] == mapped
+    assert await who(site, "gpu.office.nc") == "lan"
+    assert await up.stop() == 0
+    assert await asyncio.to_thread(resolv_conf.read_text) == "nameserver 198.51.100.1\n"
 
 
 async def test_grants_are_about_real_addresses(site: Lab) -> None:

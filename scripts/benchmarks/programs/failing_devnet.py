@@ -1,4 +1,4 @@
-"""A devnet one of whose nodes dies when this process gets SIGUSR1.
+"""A devnet one of whose nodes dies when this process gets SIGUSR1, and is there again when it gets SIGUSR2.
 
 ::
 
@@ -20,19 +20,24 @@ from nconnect.devnet.config import parse_place
 
 async def run(config: DevnetConfig, victim: int) -> None:
     loop = asyncio.get_running_loop()
-    stop, die = asyncio.Event(), asyncio.Event()
+    stop, die, return_ = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, die.set)
+    loop.add_signal_handler(signal.SIGUSR2, return_.set)
     async with Devnet(config) as devnet:
 
-        async def wait_for_death() -> None:
+        async def die_and_return() -> None:
             await die.wait()
             await devnet.stop_node(victim)
+            print("a node is down", flush=True)
+            await return_.wait()
+            await devnet.start_node(victim)
+            print("it is up", flush=True)
 
-        waiting = asyncio.create_task(wait_for_death())
+        fate = asyncio.create_task(die_and_return())
         print(f"--seed-rpc {devnet.rpc_url}", flush=True)
         await stop.wait()
-        waiting.cancel()
+        fate.cancel()
 
 
 if __name__ == "__main__":
