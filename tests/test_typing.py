@@ -42,7 +42,7 @@ async def program(seed: bytes) -> None:
         reveal_type(await client.resolve("bob"))
     reveal_type(Wallet(key).to_json("password"))
     reveal_type(Wallet.from_json("{}", "password").key)
-    reveal_type(Address.parse("bob"))
+    reveal_type(Address.parse("bob").public_key)
 """
 
 TYPES = [
@@ -63,7 +63,7 @@ TYPES = [
     "str",
     "str",
     "nconnect.nkn.keys.KeyPair",
-    "nconnect.nkn.addresses.Address",
+    "bytes",
 ]
 
 
