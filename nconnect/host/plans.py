@@ -46,6 +46,7 @@ def user_state(
     addresses: Sequence[Interface],
     prefixes: Iterable[Network],
     connected: Sequence[Connected] | None = None,
+    tunnelled: Sequence[Connected] = (),
     *,
     kill_switch: bool = False,
     resolver: str = "",
@@ -55,15 +56,14 @@ def user_state(
     With `kill_switch` they go nowhere once the link is gone, instead of wherever they went before.
     `resolver` is an address to put into resolv.conf, empty: none.
 
-    `connected` are the networks that keep their way if they lie inside a prefix; read from the host if None,
-    together with what its other tunnels carry: who came first keeps its part of a wider offer. Link-local and
-    multicast prefixes are never routed, nor are this machine's name servers: seeds have names, and a tunnel
-    that carries their lookups never comes back once it is lost. The provider and its LAN reach nothing on
-    this machine but answers and ping.
+    `connected` are the networks that keep their way if they lie inside a prefix, as do `tunnelled` ones,
+    which other tunnels carry: who came first keeps its part of a wider offer. None: read both from the host. Never
+    routed are link-local and multicast prefixes, a cloud's metadata and this machine's name servers: seeds
+    have names, and a tunnel that carries their lookups never comes back once it is lost. The provider and its
+    LAN reach nothing on this machine but answers and ping.
     """
-    tunnelled = tunnelled_networks(exclude=(link,)) if connected is None else ()
     if connected is None:
-        connected = connected_networks(exclude=(link,))
+        connected, tunnelled = connected_networks(exclude=(link,)), tunnelled_networks(exclude=(link,))
     versions = _versions(link)
     never = (*LOCAL_ONLY, *_name_servers(connected))
     wanted = [one for one in prefixes if one.version in versions and find_conflict(one, never) is None]

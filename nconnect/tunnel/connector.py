@@ -79,6 +79,8 @@ class Connector:
         self._link: Link | None = None
         self._welcome: control.Welcome | None = None
         self._remapping = Remapping(options.maps, options.peer.public_key, options.accept)
+        self._around = Here()
+        """What this machine has, at the last look."""
         self._announced: set[Mapping] = set()
         self._warned = ""
         self._standing = health.Standing(self._loop.time())
@@ -191,7 +193,8 @@ class Connector:
     def _look(self, *, ask_again: bool = False) -> bool:
         """See what of the offered can be had now, and how; True if that is another choice than before."""
         assert self._welcome is not None
-        changed = self._remapping.look(self._welcome, self._here())
+        self._around = self._here()
+        changed = self._remapping.look(self._welcome, self._around)
         must_ask = self._remapping.must_ask or (ask_again and self._remapping.wish)
         if must_ask and self._link is not None:
             self._link.send(self._remapping.ask())
@@ -237,6 +240,8 @@ class Connector:
                 self._welcome.mtu,
                 [ip_interface(address) for address in self._welcome.addresses],
                 prefixes,
+                self._around.networks,
+                self._around.tunnels,
                 kill_switch=self._options.kill_switch,
                 resolver=self._naming.resolver,
             )

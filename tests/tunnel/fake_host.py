@@ -129,6 +129,8 @@ def _user_state(
     mtu: int,
     addresses: Sequence[object],
     prefixes: Sequence[Network],
+    connected: Sequence[object],
+    tunnelled: Sequence[object],
     *,
     kill_switch: bool,
     resolver: str,
