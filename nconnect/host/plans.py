@@ -57,10 +57,10 @@ def user_state(
     `resolver` is an address to put into resolv.conf, empty: none.
 
     `connected` are the networks that keep their way if they lie inside a prefix, as do `tunnelled` ones,
-    which other tunnels carry: who came first keeps its part of a wider offer. None: read both from the host. Never
-    routed are link-local and multicast prefixes, a cloud's metadata and this machine's name servers: seeds
-    have names, and a tunnel that carries their lookups never comes back once it is lost. The provider and its
-    LAN reach nothing on this machine but answers and ping.
+    which other tunnels carry: who came first keeps its part of a wider offer. None: read both from the host.
+    Never routed are link-local and multicast prefixes, a cloud's metadata and this machine's name servers:
+    seeds have names, and a tunnel that carries their lookups never comes back once it is lost. The provider
+    and its LAN reach nothing on this machine but answers and ping.
     """
     if connected is None:
         connected, tunnelled = connected_networks(exclude=(link,)), tunnelled_networks(exclude=(link,))
