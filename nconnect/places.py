@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+JOURNAL_SUFFIX = ".journal"
+
 
 class Places(NamedTuple):
     """Where this user's files are."""
@@ -40,7 +42,7 @@ class Places(NamedTuple):
 
     def journal(self, name: str) -> Path:
         """The journal of the instance of that name."""
-        return self.journals / f"{name}.journal"
+        return self.journals / f"{name}{JOURNAL_SUFFIX}"
 
     def environment(self) -> dict[str, str]:
         """The variables with which `places` returns these."""

@@ -80,7 +80,7 @@ async def _run(
         # What an earlier run with this name left is taken over: connections through it go on.
         for line in cleanup(places.journals, but=name, keep_closed=True):
             background.say(f"left by a crash: {line}")
-        for line in closed_lines(places, but=name):
+        for line in closed_lines(places):
             background.say(f"warning: {line}")
         service = make()
         work = asyncio.create_task(service.run())

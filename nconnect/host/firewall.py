@@ -34,6 +34,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from nconnect.host import expressions as x
+from nconnect.host.networks import contains
 from nconnect.host.nft import NftChain, NftMap, NftSet, NftTable, table_name
 
 Address = IPv4Address | IPv6Address
@@ -238,14 +239,13 @@ def _closed_sets(pools: Sequence[Network]) -> Iterator[NftSet]:
     for version in VERSIONS:
         own = [pool for pool in pools if pool.version == version]
         # The kernel takes no prefix that lies in another: a pool may hold one of the metadata addresses.
-        others = (one for one in FORBIDDEN[version] if not any(_lies_in(one, pool) for pool in own))
-        closed = (*others, *map(str, own))
-        yield NftSet(closed_set(version), (ADDRESS_TYPE[version],), interval=True, elements=frozenset(closed))
-
-
-def _lies_in(prefix: str, pool: Network) -> bool:
-    address = ip_network(prefix).network_address
-    return address in pool and ip_network(prefix).prefixlen >= pool.prefixlen
+        others = (
+            one
+            for one in FORBIDDEN_NETWORKS
+            if one.version == version and not any(contains(pool, one) for pool in own)
+        )
+        closed = frozenset(map(str, (*others, *own)))
+        yield NftSet(closed_set(version), (ADDRESS_TYPE[version],), interval=True, elements=closed)
 
 
 def _maps() -> Iterator[NftMap]:

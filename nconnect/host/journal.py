@@ -23,9 +23,9 @@ import msgspec
 from nconnect.errors import AlreadyRunningError, HostError
 from nconnect.host.changes import AnyChange
 from nconnect.host.privileges import host_error
+from nconnect.places import JOURNAL_SUFFIX
 
-SUFFIX = ".journal"
-NEW_SUFFIX = ".journal.new"
+NEW_SUFFIX = f"{JOURNAL_SUFFIX}.new"
 VERSION = 1
 # include/uapi/asm-generic/socket.h, Linux 5.14.
 SO_NETNS_COOKIE = 71
@@ -95,7 +95,7 @@ class Journal:
 
     @property
     def instance(self) -> str:
-        return self.path.name.removesuffix(SUFFIX)
+        return self.path.name.removesuffix(JOURNAL_SUFFIX)
 
     @classmethod
     def lock(cls, path: Path) -> Self:
@@ -106,7 +106,7 @@ class Journal:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 if not _try_lock(fd):
                     os.close(fd)
-                    name = path.name.removesuffix(SUFFIX)
+                    name = path.name.removesuffix(JOURNAL_SUFFIX)
                     raise AlreadyRunningError(
                         f"instance {name} runs already: stop it (nconnect down), or choose another name"
                     )
@@ -181,15 +181,13 @@ def read(path: Path) -> Contents:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living instance has the journal at `path`."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Whether a living instance has the journal at `path`; ask while holding the directory's lock.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return not _try_lock(file.fileno())
 
 
 @contextlib.contextmanager

@@ -116,14 +116,19 @@ def _resolver_lines() -> Iterator[list[str]]:
         yield from (words for line in lines if (words := line.split()))
 
 
+def contains(outer: Network, inner: Network) -> bool:
+    """Whether all of `inner` lies in `outer`; not if they are of two IP versions."""
+    return inner.prefixlen >= outer.prefixlen and inner.network_address in outer
+
+
 def find_conflict(prefix: Network, networks: Iterable[Connected]) -> Connected | None:
     """The network that `prefix` equals or lies inside of: routing it away would cut this machine off."""
-    return next((one for one in networks if _contains(one.prefix, prefix)), None)
+    return next((one for one in networks if contains(one.prefix, prefix)), None)
 
 
 def more_specific(prefix: Network, networks: Iterable[Connected]) -> list[Connected]:
     """The networks that lie inside `prefix` and are smaller: they keep their own way."""
-    return [one for one in networks if one.prefix != prefix and _contains(prefix, one.prefix)]
+    return [one for one in networks if one.prefix != prefix and contains(prefix, one.prefix)]
 
 
 def reach(prefix: Network, exclude: Collection[str] = ()) -> str | None:
@@ -138,10 +143,10 @@ def reach(prefix: Network, exclude: Collection[str] = ()) -> str | None:
         and route.prefix.prefixlen
         and route.interface not in {LOOPBACK, *exclude}
     ]
-    around = [route for route in routes if _contains(route.prefix, prefix)]
+    around = [route for route in routes if contains(route.prefix, prefix)]
     if around:
         return max(around, key=lambda route: route.prefix.prefixlen).interface
-    inside = [route for route in routes if _contains(prefix, route.prefix)]
+    inside = [route for route in routes if contains(prefix, route.prefix)]
     if inside:
         return min(inside, key=lambda route: route.prefix.prefixlen).interface
     return None
@@ -162,12 +167,6 @@ class Router:
 
     def close(self) -> None:
         self._netlink.close()
-
-
-def _contains(outer: Network, inner: Network) -> bool:
-    if isinstance(outer, IPv4Network):
-        return isinstance(inner, IPv4Network) and inner.subnet_of(outer)
-    return isinstance(inner, IPv6Network) and inner.subnet_of(outer)
 
 
 def _is_connected(route: _Route) -> bool:

@@ -18,7 +18,6 @@ from nconnect.host.changes import (
 )
 from nconnect.host.journal import (
     NEW_SUFFIX,
-    SUFFIX,
     Journal,
     boot_id,
     directory_lock,
@@ -27,6 +26,7 @@ from nconnect.host.journal import (
     read,
 )
 from nconnect.host.netlink import Netlink
+from nconnect.places import JOURNAL_SUFFIX
 
 
 @dataclass
@@ -63,7 +63,7 @@ def revert_all(changes: Iterable[AnyChange], journal: Path) -> Report:
 def sysctls_of_others(journal: Path) -> dict[str, SysctlSet]:
     """The sysctls that other instances in this network namespace hold, living or not yet cleaned up."""
     held: dict[str, SysctlSet] = {}
-    for path in journal.parent.glob(f"*{SUFFIX}"):
+    for path in journal.parent.glob(f"*{JOURNAL_SUFFIX}"):
         if path == journal:
             continue
         contents = read(path)
@@ -144,8 +144,8 @@ def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> l
     With `keep_closed` their kill switches stay.
     """
     lines: list[str] = []
-    for path in sorted(journal_dir.glob(f"*{SUFFIX}")):
-        if path.name == but + SUFFIX:
+    for path in sorted(journal_dir.glob(f"*{JOURNAL_SUFFIX}")):
+        if path.name == but + JOURNAL_SUFFIX:
             continue
         with contextlib.suppress(AlreadyRunningError), directory_lock(journal_dir):
             journal = Journal.lock(path)
@@ -163,20 +163,17 @@ def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> l
     return lines
 
 
-def closed(journal_dir: Path, but: str = "") -> dict[str, list[str]]:
-    """By name of the ended instances, `but` one, the prefixes that their kill switches keep unreachable here.
+def closed_by(journal: Path) -> list[str]:
+    """The prefixes that the kill switch of an instance keeps unreachable here, if it has ended.
 
     Raises:
-        HostError, PrivilegeError: a journal cannot be read.
+        HostError, PrivilegeError, OSError: the journal cannot be read.
     """
-    found = {}
-    for path in sorted(journal_dir.glob(f"*{SUFFIX}")):
-        name, contents = path.name.removesuffix(SUFFIX), read(path)
-        is_of_here = contents.header is not None and contents.header.is_of_here()
-        prefixes = closed_prefixes(contents.changes)
-        if name != but and is_of_here and prefixes and not is_held(path):
-            found[name] = prefixes
-    return found
+    with directory_lock(journal.parent):
+        contents = read(journal)
+        if contents.header is None or not contents.header.is_of_here() or is_held(journal):
+            return []
+        return closed_prefixes(contents.changes)
 
 
 def is_only_closed(journal: Path) -> bool:

@@ -132,8 +132,12 @@ class Connector:
         try:
             here = self._here()
             had = self._welcome is not None and self._welcome.addresses == welcome.addresses
-            around = here.networks if had else (*here.networks, *here.tunnels)
-            routes.check_addresses(welcome.addresses, welcome.gateways, around, self._options.accept)
+            routes.check_addresses(
+                welcome.addresses,
+                welcome.gateways,
+                lambda address: here.around(address, had=had),
+                self._options.accept,
+            )
             welcome = await self._agree(link, welcome, here)
         except BaseException:
             link.abort()

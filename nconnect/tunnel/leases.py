@@ -103,9 +103,8 @@ class Leases:
     def __init__(self, path: Path, pool: Pool) -> None:
         self._path = path
         self.pool = pool
-        self._never = pool.forbidden
         self._numbers = self._load()
-        self._taken = set(self._numbers.values())
+        self._taken = {*self._numbers.values(), *pool.forbidden}
         self._next = FIRST_USER_INDEX
 
     def _load(self) -> dict[str, int]:
@@ -124,10 +123,8 @@ class Leases:
         if len(set(numbers.values())) != len(numbers):
             raise ConfigError(f"{self._path} gives one address to two keys; remove one of their lines")
         # A smaller pool than last time: those beyond its end get a new number when they come.
-        usable = range(FIRST_USER_INDEX, self.pool.last_index + 1)
-        return {
-            key: number for key, number in numbers.items() if number in usable and number not in self._never
-        }
+        usable = {*range(FIRST_USER_INDEX, self.pool.last_index + 1)} - self.pool.forbidden
+        return {key: number for key, number in numbers.items() if number in usable}
 
     def find(self, public_key: bytes) -> tuple[IPv4Address, IPv6Address] | None:
         """The addresses of this key; None if it has none."""
@@ -159,7 +156,7 @@ class Leases:
         return self.pool.addresses(number)
 
     def _free_number(self) -> int | None:
-        while self._next in self._taken or self._next in self._never:
+        while self._next in self._taken:
             self._next += 1
         return self._next if self._next <= self.pool.last_index else None
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_network
 
 from nconnect.errors import ConfigError, UsageError
+from nconnect.host.networks import contains
 from nconnect.host.user_rules import Mapping as Mapping
 from nconnect.host.user_rules import move_address
 from nconnect.host.user_rules import to_user as to_user
@@ -113,11 +114,6 @@ def parse(text: str) -> Mapping:
         return Mapping(real, seen)
     except ConfigError as error:
         raise UsageError(f"{text!r}: {error}") from None
-
-
-def contains(outer: IPNetwork, inner: IPNetwork) -> bool:
-    """Whether all of `inner` lies in `outer`."""
-    return inner.prefixlen >= outer.prefixlen and inner.network_address in outer
 
 
 def move(prefix: IPNetwork, source: IPNetwork, target: IPNetwork) -> IPNetwork:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from nconnect.errors import UsageError
-from nconnect.host.networks import Connected
+from nconnect.host.networks import Connected, contains
 from nconnect.tunnel import mapping, routes
 from nconnect.tunnel.control import CAPABILITY_MAP, MAX_MAPPINGS, IPNetwork, Mappings, Welcome
-from nconnect.tunnel.mapping import Mapping, contains
+from nconnect.tunnel.mapping import Mapping
 from nconnect.tunnel.routes import Conflict
 
 BLOCK = {4: 24, 6: 64}
@@ -56,6 +56,11 @@ class Here:
     """What its other tunnels lead to. Who came first keeps its part of a wider one, which leaves it to us."""
     reached: Callable[[], Collection[IPNetwork]] = tuple
     """Whatever else it reaches beside the Internet; asked only when a name is to be found."""
+
+    def around(self, prefix: IPNetwork, *, had: bool) -> list[Connected]:
+        """The networks that count where `prefix` is to be taken, or was taken before (`had`)."""
+        tunnels = (one for one in self.tunnels if not (had and _is_wider(one.prefix, prefix)))
+        return [*self.networks, *tunnels]
 
 
 @dataclass(frozen=True)
@@ -154,16 +159,11 @@ def choose(
     before: Choice = _NO_CHOICE,
 ) -> Choice:
     """What to do with what `welcome` offers; what was chosen `before` stays if it can."""
-    every = [*here.networks, *here.tunnels]
-    equal = [*here.networks, *(one for one in here.tunnels if one.prefix in before.routes)]
-    had, conflicts_of_had = routes.split(
-        (one for one in welcome.routes if one in before.routes), equal, accept
+    accepted, conflicts = routes.split(
+        welcome.routes, lambda route: here.around(route, had=route in before.routes), accept
     )
-    new, conflicts = routes.split((one for one in welcome.routes if one not in before.routes), every, accept)
-    accepted = [one for one in welcome.routes if one in had or one in new]
-    conflicts += conflicts_of_had
     given = [one for one in options.given if _is_offered(one.real, welcome)]
-    clashes = [_clash(one, every) for one in given]
+    clashes = [_clash(one, here.around(one.seen, had=False)) for one in given]
     if CAPABILITY_MAP not in welcome.capabilities:
         clashes = [Conflict(one.real, "this provider gives it no other name") for one in given]
     settled = {one.real for one in given}
@@ -191,9 +191,7 @@ class _Names:
         self._options = options
         self._provider = provider
         overlay = (*welcome.addresses, *welcome.gateways)
-        networks = (one.prefix for one in here.networks)
-        self._meant = [*networks, *welcome.routes, *map(ip_network, overlay)]
-        self._tunnels = [one.prefix for one in here.tunnels]
+        self._meant = [*welcome.routes, *map(ip_network, overlay)]
         self._blocks: dict[IPNetwork, Mapping] = {}
 
     def take(self, mappings: Iterable[Mapping]) -> None:
@@ -229,12 +227,13 @@ class _Names:
         return True
 
     def _clashes(self, one: Mapping, *, had: bool = False) -> bool:
-        tunnels = (other for other in self._tunnels if not (had and _is_wider(other, one.seen)))
-        return any(one.seen.overlaps(other) for other in (*self._meant, *tunnels))
+        around = (network.prefix for network in self._here.around(one.seen, had=had))
+        return any(one.seen.overlaps(other) for other in (*self._meant, *around))
 
     def _choose(self, real: IPNetwork) -> Mapping | None:
+        around = (one.prefix for one in self._here.around(real, had=False))
         blocks = (one.seen for one in self._blocks.values())
-        taken = [*self._meant, *self._tunnels, *self._here.reached(), *blocks]
+        taken = [*self._meant, *around, *self._here.reached(), *blocks]
         return mapping.choose(real, self._provider, taken, self._options.pools)
 
 

@@ -8,15 +8,14 @@ is not a LAN's, the default route first of all, is taken only if the user says s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from nconnect.errors import ProtocolError, RouteConflictError, UsageError
 from nconnect.host.firewall import FORBIDDEN_NETWORKS
-from nconnect.host.networks import Connected, find_conflict
+from nconnect.host.networks import Connected, contains, find_conflict
 from nconnect.tunnel.control import IPAddress, IPNetwork
-from nconnect.tunnel.mapping import contains
 
 LAN_SPACE = {
     version: tuple(map(ip_network, prefixes))
@@ -47,16 +46,19 @@ class Conflict:
 
 
 def split(
-    offered: Iterable[IPNetwork], connected: Sequence[Connected], accept: Sequence[IPNetwork] = ()
+    offered: Iterable[IPNetwork],
+    connected: Callable[[IPNetwork], Sequence[Connected]],
+    accept: Sequence[IPNetwork] = (),
 ) -> tuple[list[IPNetwork], list[Conflict]]:
     """The routes that may be installed, and the conflicts of the others.
 
-    `accept` are public prefixes that the user has agreed to.
+    `connected` are the networks that a route must not cut off, `accept` public prefixes that the user has
+    agreed to.
     """
     accepted: list[IPNetwork] = []
     conflicts: list[Conflict] = []
     for route in offered:
-        conflict = _conflict(route, connected, accept)
+        conflict = _conflict(route, connected(route), accept)
         if conflict is not None:
             conflicts.append(conflict)
         else:
@@ -80,7 +82,7 @@ def _conflict(
 def check_addresses(
     own: Sequence[IPAddress],
     gateways: Sequence[IPAddress],
-    connected: Sequence[Connected],
+    connected: Callable[[IPNetwork], Sequence[Connected]],
     accept: Sequence[IPNetwork] = (),
 ) -> None:
     """See that the overlay addresses that a provider hands out take nothing from this machine.
@@ -97,7 +99,7 @@ def check_addresses(
             raise ProtocolError(f"the provider hands out {address}, which no host may have")
         if not _is_lan(alone, accept):
             raise ProtocolError(f"the provider hands out {address}, which belongs to the Internet")
-        inside = find_conflict(alone, connected)
+        inside = find_conflict(alone, connected(alone))
         if inside is not None:
             raise RouteConflictError(
                 f"the provider's overlay has {address}, but this machine is itself in {inside}: "

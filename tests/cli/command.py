@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,14 @@ from pathlib import Path
 
 NOBODY = 65534
 SECONDS = 60.0
+
+# Command lines that are right so far.
+KEY = "d0fa84240cea3ddfd165f11298b300d2856987ee58a61e2303c41d5d3ddbfd82"
+UP = ("up", "--peer", KEY)
+SERVE = ("serve", "--lan", "192.168.77.0/24")
+ALLOW = ("allow", KEY)
+SOCKS = ("socks", "--peer", KEY)
+TUNNEL = ("tunnel", "--from", "127.0.0.1:8081")
 
 # Becomes nobody only after all is loaded (a first run loads what is loaded late): nobody may not be allowed
 # to read the interpreter or the program.
@@ -86,3 +95,15 @@ class Command:
             timeout=SECONDS,
             check=False,
         )
+
+
+def check_failure(answer: subprocess.CompletedProcess[str], code: int, pattern: str) -> None:
+    """One line (or two) of ours that says what is wrong, and nothing else."""
+    assert answer.returncode == code, answer.stderr
+    lines = answer.stderr.splitlines()
+    assert "Traceback" not in answer.stderr
+    assert "internal error" not in answer.stderr
+    assert 1 <= len(lines) <= 2, answer.stderr
+    assert lines[0].startswith("nconnect: "), answer.stderr
+    assert re.search(pattern, answer.stderr), answer.stderr
+    assert answer.stdout == ""

@@ -17,11 +17,6 @@ from .command import Command
 ANN, BOB = "0a" * 32, "0b" * 32
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    return Command(tmp_path)
-
-
 def policy(command: Command, text: str) -> Path:
     path = command.config.with_name("policy.toml")
     path.write_text(text)

@@ -8,17 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+import shutil
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from nconnect.demo import steps
-from nconnect.demo.lab import Lab
+from nconnect.demo.lab import Lab, Party
 from nconnect.demo.tunnel import Tunnel as Tunnel
 from nconnect.demo.tunnel import connect as connect
 
 from .timeline import RecordedLab
+
+OWN_RESOLVER = "127.0.0.2"
+RESOLV_CONF = f"nameserver {OWN_RESOLVER}\noptions timeout:1 attempts:2\n"
 
 
 @pytest.fixture
@@ -39,6 +44,17 @@ async def network(lab: Lab) -> Lab:
 async def tunnel(lab: Lab) -> Tunnel:
     """A connection of one's own, for tests that break it."""
     return await connect(lab)
+
+
+@pytest.fixture
+def resolv_conf(network: Lab) -> Iterator[Path]:
+    """A resolv.conf of the user's own, which `ip netns exec` mounts, as containers do."""
+    directory = Path("/etc/netns") / network.namespace(Party.USER)
+    directory.mkdir(parents=True)
+    conf = directory / "resolv.conf"
+    conf.write_text(RESOLV_CONF)
+    yield conf
+    shutil.rmtree(directory)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

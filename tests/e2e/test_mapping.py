@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -29,6 +28,8 @@ from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
 from nconnect.tunnel.mapping import POOLS
 from nconnect.tunnel.status import UpStatus, decode
+
+from .conftest import RESOLV_CONF
 
 pytestmark = pytest.mark.netns
 
@@ -144,17 +145,6 @@ async def test_the_name_is_the_same_one_tomorrow(site: Lab) -> None:
     assert found[0] == found[1]
 
 
-@pytest.fixture
-def resolv_conf(network: Lab) -> Iterator[Path]:
-    """The user's machine has a resolv.conf of its own, as `ip netns exec` mounts it."""
-    directory = Path("/etc/netns") / network.namespace(Party.USER)
-    directory.mkdir(parents=True)
-    conf = directory / "resolv.conf"
-    conf.write_text("nameserver 198.51.100.1\n")
-    yield conf
-    shutil.rmtree(directory)
-
-
 async def test_names_mean_the_other_address(site: Lab, resolv_conf: Path) -> None:
     """By the name the user reaches the provider's machine, not the one at home with the same address."""
     _, address = await start_serve(site, "--host", f"gpu={LAN_HOST}")
@@ -164,7 +154,7 @@ async def test_names_mean_the_other_address(site: Lab, resolv_conf: Path) -> Non
     assert found.stdout.split()[0] == mapped
     assert await who(site, "gpu.office.nc") == "lan"
     assert await up.stop() == 0
-    assert await asyncio.to_thread(resolv_conf.read_text) == "nameserver 198.51.100.1\n"
+    assert await asyncio.to_thread(resolv_conf.read_text) == RESOLV_CONF
 
 
 async def test_grants_are_about_real_addresses(site: Lab) -> None:

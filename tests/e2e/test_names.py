@@ -14,6 +14,7 @@ The user has an /etc of its own: what stands in this machine's is not touched.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -37,12 +38,12 @@ from nconnect.demo.lab import (
 from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
 
+from .conftest import OWN_RESOLVER, RESOLV_CONF
+
 pytestmark = pytest.mark.netns
 
-OWN_RESOLVER = "127.0.0.2"
 SEED = "seed.example.org"
 ELSEWHERE = "198.51.100.77"
-RESOLV_CONF = f"nameserver {OWN_RESOLVER}\noptions timeout:1 attempts:2\n"
 COPIED = ("passwd", "group", "nsswitch.conf", "hosts", "ld.so.cache", "protocols", "services", "alternatives")
 """Of /etc: what programs here cannot do without."""
 LAN_NAMES = (
@@ -256,20 +257,13 @@ async def test_who_is_granted_one_service_hears_of_it_alone(user: User) -> None:
     assert await up.stop() == 0
 
 
-async def test_a_resolv_conf_that_is_a_mount(network: Lab) -> None:
+async def test_a_resolv_conf_that_is_a_mount(network: Lab, resolv_conf: Path) -> None:
     """As in a container: it can be written and not be replaced."""
-    directory = Path("/etc/netns") / network.namespace(Party.USER)
-    directory.mkdir(parents=True)
-    conf = directory / "resolv.conf"
-    try:
-        conf.write_text(RESOLV_CONF)
-        key = await steps.public_key(network, Party.USER)
-        _, address = await steps.start_serve(network, "--host", f"gpu={LAN_HOST}", allow=(key,))
-        up = await steps.start_up(network, address, "--resolv-conf", "--name", "office")
-        found = await network.run(Party.USER, ["getent", "ahostsv4", "gpu.office.nc"])
-        assert found.stdout.startswith(LAN_HOST)
-        up.kill()
-        await network.run_nconnect(Party.USER, "cleanup")
-        assert conf.read_text() == RESOLV_CONF
-    finally:
-        shutil.rmtree(directory)
+    key = await steps.public_key(network, Party.USER)
+    _, address = await steps.start_serve(network, "--host", f"gpu={LAN_HOST}", allow=(key,))
+    up = await steps.start_up(network, address, "--resolv-conf", "--name", "office")
+    found = await network.run(Party.USER, ["getent", "ahostsv4", "gpu.office.nc"])
+    assert found.stdout.startswith(LAN_HOST)
+    up.kill()
+    await network.run_nconnect(Party.USER, "cleanup")
+    assert await asyncio.to_thread(resolv_conf.read_text) == RESOLV_CONF

@@ -175,14 +175,14 @@ def test_a_kill_switch_stays_until_it_is_undone(host: Netns, tmp_path: Path) -> 
         assert "dev nc1" in sh("ip route get 10.9.2.3")
         sh(f"ip rule del priority 5200 table {table_of('nc0')}")
         manager.undo(keep_closed=True)
-        assert recovery.closed(tmp_path) == {"home": ["10.0.0.0/8", "fd00::/8"]}
+        assert recovery.closed_by(journal) == ["10.0.0.0/8", "fd00::/8"]
     closed = "; ".join(f"! ip route get {address}" for address in ("10.9.2.3", "10.2.3.4", "fd07::1"))
     sh(closed)
     assert "dev eth0" in sh("ip route get 10.1.2.9")
     assert recovery.is_only_closed(journal)
     assert cleanup(tmp_path, keep_closed=True) == []
     manager = HostManager(journal)
-    assert recovery.closed(tmp_path) == {}, "somebody goes on with it"
+    assert recovery.closed_by(journal) == [], "somebody goes on with it"
     manager.undo(keep_closed=True)
     sh(closed)
     assert cleanup(tmp_path)

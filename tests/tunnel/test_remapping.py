@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nconnect.errors import UsageError
-from nconnect.host.networks import Connected
+from nconnect.host.networks import Connected, contains
 from nconnect.tunnel import mapping
 from nconnect.tunnel.control import CAPABILITY_MAP, MAX_MAPPINGS, IPNetwork, Mappings, Welcome
 from nconnect.tunnel.mapping import POOLS
@@ -185,7 +185,7 @@ def test_nothing_that_this_machine_has_is_cut_off(
     here = Here([Connected(one, "eth0") for one in mine])
     found = choose(offer, here, MapOptions(), KEY)
     for one in found.routes:
-        assert not any(mapping.contains(own, one) for own in mine)
+        assert not any(contains(own, one) for own in mine)
     names = [one.seen for one in found.mappings]
     for number, name in enumerate(names):
         others = [*mine, *offered, *names[:number]]

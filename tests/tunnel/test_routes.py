@@ -8,6 +8,7 @@ import pytest
 
 from nconnect.errors import ProtocolError, RouteConflictError
 from nconnect.host.networks import Connected
+from nconnect.tunnel.control import IPNetwork
 from nconnect.tunnel.routes import check_addresses, split
 
 CONNECTED = [
@@ -15,6 +16,11 @@ CONNECTED = [
     Connected(ip_network("172.17.0.0/16"), "docker0"),
     Connected(ip_network("fd00:1::/64"), "eth0"),
 ]
+
+
+def around(prefix: IPNetwork) -> list[Connected]:
+    """The same networks count for each prefix."""
+    return CONNECTED
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ CONNECTED = [
     ],
 )
 def test_offered(offered: str, taken: bool) -> None:
-    accepted, conflicts = split([ip_network(offered)], CONNECTED)
+    accepted, conflicts = split([ip_network(offered)], around)
     assert accepted == ([ip_network(offered)] if taken else [])
     assert bool(conflicts) is not taken
     assert all(offered in str(conflict) for conflict in conflicts)
@@ -61,7 +67,7 @@ def test_offered(offered: str, taken: bool) -> None:
 
 def test_a_public_route_that_the_user_agreed_to() -> None:
     routes = [ip_network("141.0.0.0/16"), ip_network("141.0.7.0/24"), ip_network("141.1.0.0/16")]
-    accepted, conflicts = split(routes, CONNECTED, accept=routes[:1])
+    accepted, conflicts = split(routes, around, accept=routes[:1])
     assert accepted == routes[:2]
     assert "--accept-route 141.1.0.0/16" in str(conflicts[0])
 
@@ -71,7 +77,7 @@ GOOD = "100.64.0.1"
 
 @pytest.mark.parametrize("address", ["100.64.0.2", "fd12:3456::2", "10.1.2.3", "203.0.113.7"])
 def test_an_overlay_address_that_takes_nothing(address: str) -> None:
-    check_addresses([ip_address(address)], [ip_address(GOOD)], CONNECTED)
+    check_addresses([ip_address(address)], [ip_address(GOOD)], around)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_an_overlay_address_that_takes_nothing(address: str) -> None:
 def test_an_overlay_address_that_no_host_may_have(address: str) -> None:
     for own, gateways in (([address], []), ([GOOD], [address]), ([GOOD, address], [GOOD])):
         with pytest.raises(ProtocolError, match=address):
-            check_addresses(list(map(ip_address, own)), list(map(ip_address, gateways)), CONNECTED)
+            check_addresses(list(map(ip_address, own)), list(map(ip_address, gateways)), around)
 
 
 @pytest.mark.parametrize("address", ["192.168.1.1", "172.17.0.1", "fd00:1::1"])
@@ -88,9 +94,9 @@ def test_an_overlay_address_that_is_somebody_s_here(address: str) -> None:
     """The user's own router, say: as our address or a route to it, it would cut the user off."""
     for own, gateways in (([address], []), ([GOOD], [address])):
         with pytest.raises(RouteConflictError, match=address):
-            check_addresses(list(map(ip_address, own)), list(map(ip_address, gateways)), CONNECTED)
+            check_addresses(list(map(ip_address, own)), list(map(ip_address, gateways)), around)
 
 
 def test_no_overlay_address_at_all() -> None:
     with pytest.raises(ProtocolError, match="no address"):
-        check_addresses([], [], CONNECTED)
+        check_addresses([], [], around)
