@@ -22,8 +22,11 @@ OVERLAY_MTU = 1500
 and what comes from a LAN of 1500 goes on without a fragment."""
 
 HOST_CHECK_INTERVAL = 10.0
-"""Seconds between looks at what others did to our changes, of which no event tells: sysctls. A look takes
-some 10 ms, so more of them would be felt."""
+"""Seconds between looks at that of which no event tells: sysctls, resolv.conf."""
+
+HOST_LOOK_INTERVAL = 60.0
+"""Seconds between looks at everything, for what an event told when nothing could be done, as on a full disk.
+Some 10 ms each, 70 where a hundred users share two cores."""
 
 
 def link_name(instance: str) -> str:
@@ -79,7 +82,9 @@ async def keep(
     Networks come and go, it sleeps, and programs remove our changes to it, which are put back. `look` looks
     at more.
     """
+    loop = asyncio.get_running_loop()
     happened, changed = asyncio.Event(), asyncio.Event()
+    due = loop.time()
 
     def on_change() -> None:
         changed.set()
@@ -91,20 +96,26 @@ async def keep(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HOST_CHECK_INTERVAL):
                     await happened.wait()
-            happened.clear()
             if changed.is_set():
                 changed.clear()
                 client.on_network_change()
-            _put_back(host, say, look)
+            everything = happened.is_set() or loop.time() >= due
+            if everything:
+                happened.clear()
+                due = loop.time() + HOST_LOOK_INTERVAL
+            _put_back(host, say, look, everything=everything)
     finally:
         for watch in watches:
             watch.close()
 
 
-def _put_back(host: HostManager, say: Callable[[str], None], look: Callable[[], None]) -> None:
+def _put_back(
+    host: HostManager, say: Callable[[str], None], look: Callable[[], None], *, everything: bool
+) -> None:
     try:
-        look()
-        for line in host.refresh():
+        if everything:
+            look()
+        for line in host.refresh(files_only=not everything):
             say(f"warning: {line}")
     except NconnectError as error:
         say(f"warning: {error}")

@@ -105,6 +105,25 @@ def test_a_switch_that_somebody_changed_back_is_ours_again(tun: Tun, tmp_path: P
     assert sysctl.read(sysctl.IPV4_FORWARD) == "0"
 
 
+def test_between_events_only_files_are_looked_at(
+    tun: Tun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of all the rest."""
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("")
+    monkeypatch.setattr(resolvconf, "PATH", conf)
+    with HostManager(tmp_path / "journal" / "home.journal") as manager:
+        manager.apply(replace(gateway(), resolver="127.78.67.9"))
+        conf.write_text("")
+        write_sysctl("net/ipv4/ip_forward", "0")
+        sh("ip addr del 100.64.9.1/24 dev nc0")
+        assert manager.refresh(files_only=True) == [
+            "somebody changed the sysctl net.ipv4.ip_forward; it is 1 again",
+            f"somebody wrote {conf}; our resolver is in it again",
+        ]
+        assert manager.refresh() == ["somebody removed our address 100.64.9.1/24 of nc0; put back"]
+
+
 def test_what_cannot_be_put_back_does_not_keep_the_rest_from_its_place(
     tun: Tun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

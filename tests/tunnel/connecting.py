@@ -107,6 +107,7 @@ async def running_user(
     monkeypatch.setattr(joining, "FIRST_WAIT", 0.02)
     monkeypatch.setattr(joining, "LAST_RETRY", 0.1)
     monkeypatch.setattr(overlay, "HOST_CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr(overlay, "HOST_LOOK_INTERVAL", 0.1)
     host, said = FakeHost(), list[str]()
     host.install(monkeypatch)
     options = ConnectorOptions(
