@@ -78,7 +78,7 @@ class Guests:
     def enter(self, link: Link, name: str, decision: Decision) -> None:
         """A user was welcomed by `decision`, which may be of some seconds ago."""
         key = link.remote_public_key
-        self._count()
+        self._count([key])  # the link that this one replaces
         self._guests[key] = _Guest(link, name, decision)
         self._look([key])
 
@@ -86,19 +86,16 @@ class Guests:
         """The user's link has ended."""
         guest = self._guests.get(link.remote_public_key)
         if guest is not None and guest.link is link:
-            self._count()
+            self._count([link.remote_public_key])
             del self._guests[link.remote_public_key]
             self._save()
 
     def look(self) -> None:
-        """Decide again for everybody whose grant was changed by a command, or is over.
+        """Decide again for everybody whose grant was changed by a command.
 
         Raises:
             HostError: the store cannot be read; it is tried again at the next look.
         """
-        self._count()  # what was used until now was used of the grants until now
-        now = time.time()
-        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
         changed = self._authority.store.changes()
         self._due |= self._guests.keys() if changed is None else changed
         self._look([key for key in self._due if key in self._guests])
@@ -180,10 +177,13 @@ class Guests:
 
     async def close(self) -> None:
         """Count what is not counted yet, and wait until everybody who was cut off is told."""
-        self._count()
+        self._count(self._guests)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _tick(self) -> None:
+        self._count(self._guests)
+        now = time.time()
+        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
         self.look()
         if time.monotonic() - self._saved >= SAVE_INTERVAL:
             self._save()
@@ -197,14 +197,15 @@ class Guests:
             self._unsaved = True
             self._fail(str(error))
 
-    def _count(self) -> None:
-        for key, guest in self._guests.items():
-            total = guest.link.bytes_in + guest.link.bytes_out
-            if total != guest.counted:
+    def _count(self, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            guest = self._guests.get(key)
+            if guest is not None and (total := guest.link.bytes_in + guest.link.bytes_out) != guest.counted:
                 self._authority.count_usage(key, total - guest.counted)
                 guest.counted = total
 
     def _look(self, keys: list[bytes]) -> None:
+        self._count(keys)  # what was used until now was used of the grants until now
         now = time.time()
         decisions = {key: self._authority.decide(key, now) for key in keys}
         changed = {
