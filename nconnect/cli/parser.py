@@ -11,6 +11,9 @@ from typing import Any, NoReturn
 from nconnect.cli.invited import LOOKS_LIKE_INVITE
 from nconnect.errors import UsageError
 
+# What we say is English. To look for what argparse says in other languages, and Python has none, takes 3 ms.
+argparse._ = str  # type: ignore[attr-defined]
+
 _HELP_COLUMN = 30
 """Where what an option does begins at the latest."""
 

@@ -26,6 +26,7 @@ at all of them, and nft lists them.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -108,18 +109,35 @@ def _limit(verb: str, table: str, name: str, body: dict[str, Any]) -> Command:
     return {verb: {"limit": {"family": FAMILY, "table": table, "name": name, **body}}}
 
 
-def add_user(table: str, user: UserRules) -> Iterator[Command]:
-    """Lead the packets of a user, who has no rules, to a grant's chain, which is there, as is the rate."""
+def add_user(table: str, user: UserRules, before: UserRules | None = None) -> Iterator[Command]:
+    """Lead the packets of a user to a grant's chain, which is there, as is the rate.
+
+    `before`: the rules of this lease that `delete_user` removes first, in favour of these.
+    """
     for name, rules in _own_chains(user):
         yield from _add_chain(table, name, rules)
-    yield from _elements("add", table, user)
+    for element in _elements_without(user, before):
+        yield {"add": {"element": {"family": FAMILY, "table": table, **element}}}
 
 
-def delete_user(table: str, user: UserRules) -> Iterator[Command]:
-    """Undo what `add_user` did."""
-    yield from _elements("delete", table, user)
+def delete_user(table: str, user: UserRules, after: UserRules | None = None) -> Iterator[Command]:
+    """Undo what `add_user` did, but for what the rules `after` need as well."""
+    for element in _elements_without(user, after):
+        yield {"delete": {"element": {"family": FAMILY, "table": table, **element}}}
     for name, _ in reversed([*_own_chains(user)]):
         yield _chain("delete", table, name)
+
+
+def _elements_without(user: UserRules, other: UserRules | None) -> Iterator[dict[str, Any]]:
+    """The elements of a user that are not those of `other` as well.
+
+    What need not change stays: for an element that jumps the kernel looks at all chains, and to forget one
+    takes it 10 ms. A chain that is made anew needs its elements anew.
+    """
+    kept = set[str]()
+    if other is not None and not any(_own_chains(user)) and not any(_own_chains(other)):
+        kept.update(map(json.dumps, _elements(other)))
+    return (element for element in _elements(user) if json.dumps(element) not in kept)
 
 
 def _own_chains(user: UserRules) -> Iterator[tuple[str, Iterator[Rule]]]:
@@ -209,7 +227,8 @@ def _add_chain(table: str, name: str, rules: Iterable[Rule]) -> Iterator[Command
         yield {"add": {"rule": {"family": FAMILY, "table": table, "chain": name, "expr": rule}}}
 
 
-def _elements(verb: str, table: str, user: UserRules) -> Iterator[Command]:
+def _elements(user: UserRules) -> Iterator[dict[str, Any]]:
+    """Of each, the map or set and what it is."""
     chained = by_chain(user)
     maps = [(firewall.users_map, chain_name(user))]
     if user.mappings:
@@ -218,13 +237,8 @@ def _elements(verb: str, table: str, user: UserRules) -> Iterator[Command]:
     for address in user.addresses:
         text, version = str(address), address.version
         for name, chain in maps:
-            pair = [{"concat": [text, text]}, {"jump": {"target": chain}}]
-            yield _element(verb, table, name(version), [pair])
+            yield {"name": name(version), "elem": [[{"concat": [text, text]}, {"jump": {"target": chain}}]]}
         services = [one for one in user.targets if one.network.version == version and one not in chained]
         for one in services:
             where = {"concat": [text, text, str(one.network.network_address), one.ports[0]]}
-            yield _element(verb, table, firewall.services_set(version, one.protocol), [where])
-
-
-def _element(verb: str, table: str, name: str, elements: list[Any]) -> Command:
-    return {verb: {"element": {"family": FAMILY, "table": table, "name": name, "elem": elements}}}
+            yield {"name": firewall.services_set(version, one.protocol), "elem": [where]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -30,13 +31,17 @@ class UserChange:
         after = {(user.addresses[0], user.rate) for user in self.new}
         ended = [user for user in self.gone if (user.addresses[0], user.rate) not in after]
         begun = [user for user in self.new if (user.addresses[0], user.rate) not in before]
+        old = {user.addresses: user for user in self.gone}
+        new = {user.addresses: user for user in self.new}
+        deleted = (userchains.delete_user(table, user, new.get(lease)) for lease, user in old.items())
+        added = (userchains.add_user(table, user, old.get(lease)) for lease, user in new.items())
         return [
-            *(one for user in self.gone for one in userchains.delete_user(table, user)),
+            *itertools.chain.from_iterable(deleted),
             *(one for user in ended for one in userchains.delete_rate(table, user)),
             *(one for user in begun for one in userchains.add_rate(table, user)),
             *(one for targets in self.unused for one in userchains.delete_grant(table, targets)),
             *(one for targets in self.used for one in userchains.add_grant(table, targets)),
-            *(one for user in self.new for one in userchains.add_user(table, user)),
+            *itertools.chain.from_iterable(added),
         ]
 
 
