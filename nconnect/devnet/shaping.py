@@ -84,8 +84,11 @@ class Shaper:
         jitter = (first.jitter_ms + second.jitter_ms) / 2 * swing
         self._in_flight += size
 
+        reached = entered + max(0.0, latency + jitter) / 1e3
+
         def leave() -> None:
-            left = self._egress[destination].send(self._loop.time(), size)
+            # By the time at which it was due: a timer that comes late would cost the link a part of its rate.
+            left = self._egress[destination].send(reached, size)
             if left is None:
                 self._in_flight -= size
                 self._stats.queue_full += 1
@@ -96,5 +99,4 @@ class Shaper:
             self._in_flight -= size
             arrive()
 
-        reached = entered + max(0.0, latency + jitter) / 1e3
         self._scheduler.call_at(reached, leave if second.rate_mbit else finish)

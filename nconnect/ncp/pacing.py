@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-# What may be sent ahead of time, in seconds: timers come no more precisely, and less often they cost less.
-BURST = 0.002
 # Event loops count timers in milliseconds, so one that is set may come early by half of one.
 EARLY = 0.0005
-# What is quicker is not paced, in bytes per second: a packet of 128 KiB takes no longer than a burst there.
+# What is quicker is not paced, in bytes per second: a packet of 128 KiB takes 2 ms there.
 UNPACED_RATE = 64e6
 
 
 class Pacer:
-    """A leaky bucket of `BURST` seconds, at a rate that may change with each packet."""
+    """A leaky bucket of one packet, at a rate that may change with each.
+
+    What a late timer costs is not made up for: two packets at once wait for each other at the relay, which
+    looks like a queue there, and is one for a ping.
+    """
 
     __slots__ = ("ready_at",)
 
@@ -25,4 +27,4 @@ class Pacer:
     def on_sent(self, size: int, rate: float, now: float) -> None:
         """`size` bytes were sent on a path that takes `rate` bytes per second."""
         if rate < UNPACED_RATE:
-            self.ready_at = max(self.ready_at, now - BURST) + size / rate
+            self.ready_at = max(self.ready_at, now) + size / rate

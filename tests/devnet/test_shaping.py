@@ -42,6 +42,17 @@ def test_latency_is_one_way_for_the_whole_trip() -> None:
     assert trip.run() == [(0, 0.03), (1, 0.03), (2, 0.03)]
 
 
+def test_timers_that_are_late_are_no_queue() -> None:
+    """A link is as quick as it is said to be, be the machine busy or not."""
+    arrivals = []
+    for late in ([], [0.005, 0.005]):
+        trip = Trip(Shape(latency_ms=20, rate_mbit=8))
+        trip.loop.late = late
+        trip.send(50)
+        arrivals.append(trip.run()[-1])
+    assert arrivals[0] == arrivals[1] == (49, 0.071)
+
+
 def test_each_node_adds_half_of_its_latency() -> None:
     trip = Trip(Shape(latency_ms=20), Shape(latency_ms=200))
     trip.send(source=0, destination=1)
