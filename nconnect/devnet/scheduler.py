@@ -37,9 +37,9 @@ class Scheduler:
         self._due = 0.0
 
     def call_at(self, when: float, call: Callable[[], None]) -> None:
-        """Call at ``when`` (the loop's time); at once if that is now."""
+        """Call at ``when`` (the loop's time); at once if that is now, and no other call is due before it."""
         now = self._loop.time()
-        if when <= now:
+        if when <= now and not (self._calls and self._calls[0][0] <= when):
             call()
             return
         heapq.heappush(self._calls, (when, self._next, call))

@@ -126,20 +126,21 @@ class HostManager:
             one for one in found if one.server not in (one.destination, to_user(one.destination, back))
         )
 
-    def refresh(self, *, files_only: bool = False) -> list[str]:
+    def refresh(self, *, unannounced: bool = False) -> list[str]:
         """Put back what somebody took back of our changes; a line for each kind of it.
 
         Restarting nftables flushes all tables, which would leave forwarding on and nothing that limits it;
         restarting a network manager may remove routes, `sysctl --system` sets forwarding as its files say.
-        Some 10 ms. With `files_only` only that of which no event tells, sysctls and resolv.conf: 1 ms.
+        Some 10 ms; with `unannounced` only that of which no event tells: sysctls, resolv.conf, and rules that
+        were put into our table.
         """
         lines, restored = list[str](), list[AnyChange]()
         with directory_lock(self._directory), Netlink() as netlink:
-            if not files_only and self._nft is not None and (harm := nft.harm_done_to(self._nft)):
+            if self._nft is not None and (harm := nft.harm_done_to(self._nft)):
                 self._put_table(self._nft, self._users)
                 lines.append(f"somebody {harm}; it is in place again")
             for change in tuple(self._made.values()):
-                if files_only and not isinstance(change, SysctlSet | ResolverSet):
+                if unannounced and not isinstance(change, SysctlSet | ResolverSet):
                     continue
                 try:
                     self._note_other_value(change)

@@ -12,7 +12,8 @@ class Pacer:
     """A leaky bucket of one packet, at a rate that may change with each.
 
     What a late timer costs is not made up for: two packets at once wait for each other at the relay, which
-    looks like a queue there, and is one for a ping.
+    looks like a queue there, and is one for a ping. Who paces asks for more than the path carries, to pay for
+    the rounding of timers.
     """
 
     __slots__ = ("ready_at",)

@@ -98,7 +98,9 @@ class Connector:
             RefusedError: a later one was refused, or ended because we are let in no longer.
             HostError: the host refused a change, or took the device away.
         """
-        keeper = asyncio.create_task(overlay.keep(self._host, self._client, self._say, self._on_networks))
+        keeper = asyncio.create_task(
+            overlay.keep(self._host, self._client, self._say, self._on_networks, self._naming.check)
+        )
         is_wanted, was_closed = False, bool(self._host.closed)
         try:
             await self._naming.start()
@@ -208,7 +210,6 @@ class Connector:
         """This machine's own networks may have changed: one that it has joined is not to be cut off."""
         if made_again := self._pump.check():
             self._say(made_again)
-        self._naming.check()
         if self._welcome is None or not self.ready.is_set():
             return
         if self._look() and self._link is not None:

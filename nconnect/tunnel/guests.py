@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between looks at clocks, counters and the store: so late is an end at most that nobody told us of.
-A look costs some microseconds a user."""
+It costs some microseconds a user."""
 SAVE_INTERVAL = 10.0
 """Seconds between writes of what was used: so much traffic a crash makes free."""
 
@@ -91,7 +91,7 @@ class Guests:
             self._save()
 
     def look(self) -> None:
-        """Decide again for everybody whose grant was changed by a command.
+        """Decide again for everybody whose grant was changed by a command, or who is due for another reason.
 
         Raises:
             HostError: the store cannot be read; it is tried again at the next look.

@@ -22,11 +22,11 @@ OVERLAY_MTU = 1500
 and what comes from a LAN of 1500 goes on without a fragment."""
 
 HOST_CHECK_INTERVAL = 10.0
-"""Seconds between looks at that of which no event tells: sysctls, resolv.conf."""
+"""Seconds between looks at what others did to our changes and no event tells of (`HostManager.refresh`)."""
 
 HOST_LOOK_INTERVAL = 60.0
-"""Seconds between looks at everything, for what an event told when nothing could be done, as on a full disk.
-Some 10 ms each, 70 where a hundred users share two cores."""
+"""Seconds between looks at everything, the networks of this machine and its resolv.conf included, if no event
+and no failure asks for one before. Some 10 ms each, 70 where a hundred users share two cores."""
 
 
 def link_name(instance: str) -> str:
@@ -76,11 +76,12 @@ async def keep(
     client: MultiClient,
     say: Callable[[str], None],
     look: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Never:
     """Follow what happens to this machine, until cancelled.
 
     Networks come and go, it sleeps, and programs remove our changes to it, which are put back. `look` looks
-    at more.
+    at more then, `check` at what no event tells of.
     """
     loop = asyncio.get_running_loop()
     happened, changed = asyncio.Event(), asyncio.Event()
@@ -100,22 +101,24 @@ async def keep(
                 changed.clear()
                 client.on_network_change()
             everything = happened.is_set() or loop.time() >= due
+            happened.clear()
+            check()
+            went_well = _put_back(host, say, look if everything else None)
             if everything:
-                happened.clear()
-                due = loop.time() + HOST_LOOK_INTERVAL
-            _put_back(host, say, look, everything=everything)
+                due = loop.time() + (HOST_LOOK_INTERVAL if went_well else 0.0)
     finally:
         for watch in watches:
             watch.close()
 
 
-def _put_back(
-    host: HostManager, say: Callable[[str], None], look: Callable[[], None], *, everything: bool
-) -> None:
+def _put_back(host: HostManager, say: Callable[[str], None], look: Callable[[], None] | None) -> bool:
+    """Look at everything if there is a `look`, else at what no event tells of; whether nothing failed."""
     try:
-        if everything:
+        if look is not None:
             look()
-        for line in host.refresh(files_only=not everything):
+        for line in host.refresh(unannounced=look is None):
             say(f"warning: {line}")
     except NconnectError as error:
         say(f"warning: {error}")
+        return False
+    return True

@@ -105,7 +105,7 @@ def test_a_switch_that_somebody_changed_back_is_ours_again(tun: Tun, tmp_path: P
     assert sysctl.read(sysctl.IPV4_FORWARD) == "0"
 
 
-def test_between_events_only_files_are_looked_at(
+def test_between_events_what_none_tells_of_is_looked_at(
     tun: Tun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel tells of all the rest."""
@@ -117,7 +117,7 @@ def test_between_events_only_files_are_looked_at(
         conf.write_text("")
         write_sysctl("net/ipv4/ip_forward", "0")
         sh("ip addr del 100.64.9.1/24 dev nc0")
-        assert manager.refresh(files_only=True) == [
+        assert manager.refresh(unannounced=True) == [
             "somebody changed the sysctl net.ipv4.ip_forward; it is 1 again",
             f"somebody wrote {conf}; our resolver is in it again",
         ]

@@ -92,3 +92,27 @@ def test_a_service_needs_no_chain() -> None:
 def test_a_rate_is_for_services_too() -> None:
     user = rules("100.64.9.4", to=(SERVICE,), rate=8_000)
     assert "services" not in str(having(user).commands("t"))
+
+
+def touched(before: UserRules, after: UserRules) -> list[tuple[str, str]]:
+    """What becomes of which sets and maps, when a user gets other rules."""
+    commands = having(before).plan([after], []).commands("nconnect_test")
+    verbs = [
+        (verb, what["element"]["name"]) for one in commands for verb, what in one.items() if "element" in what
+    ]
+    return sorted(verbs)
+
+
+def test_what_a_users_rules_have_in_common_is_not_touched() -> None:
+    services = [Target(ip_network("10.0.0.1/32"), "tcp", (port, port)) for port in (80, 81, 82)]
+    lease = ("100.64.9.2", "fd09::2")
+    first, second = (
+        rules(*lease, to=(*LAN, *services[:2])),
+        rules(*lease, to=(*LAN, services[0], services[2])),
+    )
+    assert touched(first, second) == [("add", "tcp_services4"), ("delete", "tcp_services4")]
+
+
+def test_a_chain_that_is_made_anew_has_its_elements_anew() -> None:
+    slow, slower = (rules("100.64.9.2", to=(SERVICE,), rate=rate) for rate in (16_000, 8_000))
+    assert touched(slow, slower) == [("add", "users4"), ("delete", "users4")]

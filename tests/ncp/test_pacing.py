@@ -4,18 +4,22 @@ import math
 
 import pytest
 
+from nconnect.ncp.congestion import PACING_GAIN
 from nconnect.ncp.pacing import EARLY, UNPACED_RATE, Pacer
+from nconnect.ncp.path import MESSAGE_TIME, MIN_MESSAGE
 
 
-def send_for(pacer: Pacer, seconds: float, size: int, rate: float, now: float = 10.0) -> int:
-    """Bytes sent, with a timer that goes off when it is ready."""
+def send_for(
+    pacer: Pacer, seconds: float, size: int, rate: float, now: float = 10.0, *, exact: bool = True
+) -> int:
+    """Bytes sent, with a timer that goes off when it is ready, or at the millisecond next to that."""
     end, sent = now + seconds, 0
     while now < end:
         if pacer.ready(now):
             pacer.on_sent(size, rate, now)
             sent += size
         else:
-            now = pacer.ready_at
+            now = pacer.ready_at if exact else (math.ceil(pacer.ready_at * 1e3 - 0.5)) / 1e3
     return sent
 
 
@@ -23,6 +27,13 @@ def send_for(pacer: Pacer, seconds: float, size: int, rate: float, now: float = 
 def test_sends_at_the_rate(size: int) -> None:
     rate = 5e6
     assert send_for(Pacer(), 1.0, size, rate) == pytest.approx(rate, abs=2 * size)
+
+
+@pytest.mark.parametrize("rate", [1e6, 3e6, 5e6, 12.5e6, 40e6])
+def test_the_gain_pays_for_timers_that_know_milliseconds_only(rate: float) -> None:
+    size = max(MIN_MESSAGE, int(rate * MESSAGE_TIME))
+    sent = send_for(Pacer(), 1.0, size, rate * PACING_GAIN, exact=False)
+    assert 0.99 * rate <= sent <= PACING_GAIN * rate + 2 * size
 
 
 @pytest.mark.parametrize("size", [100, 1000, 8192])

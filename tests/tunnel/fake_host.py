@@ -86,7 +86,7 @@ class FakeHost:
         """Whom the gateway's firewall lets in now."""
         return [address for rules in self.users.values() for address in rules.addresses]
 
-    def refresh(self, *, files_only: bool = False) -> list[str]:
+    def refresh(self, *, unannounced: bool = False) -> list[str]:
         return []
 
     def connections_of(self, addresses: Iterable[Address]) -> list[conntrack.Connection]:
