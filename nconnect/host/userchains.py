@@ -116,20 +116,18 @@ def add_user(table: str, user: UserRules, before: UserRules | None = None) -> It
     """
     for name, rules in _own_chains(user):
         yield from _add_chain(table, name, rules)
-    for element in _elements_without(user, before):
-        yield {"add": {"element": {"family": FAMILY, "table": table, **element}}}
+    yield from _change_elements("add", table, user, before)
 
 
 def delete_user(table: str, user: UserRules, after: UserRules | None = None) -> Iterator[Command]:
     """Undo what `add_user` did, but for what the rules `after` need as well."""
-    for element in _elements_without(user, after):
-        yield {"delete": {"element": {"family": FAMILY, "table": table, **element}}}
+    yield from _change_elements("delete", table, user, after)
     for name, _ in reversed([*_own_chains(user)]):
         yield _chain("delete", table, name)
 
 
-def _elements_without(user: UserRules, other: UserRules | None) -> Iterator[dict[str, Any]]:
-    """The elements of a user that are not those of `other` as well.
+def _change_elements(verb: str, table: str, user: UserRules, other: UserRules | None) -> Iterator[Command]:
+    """For the elements of a user that are not those of `other` as well.
 
     What need not change stays: for an element that jumps the kernel looks at all chains, and to forget one
     takes it 10 ms. A chain that is made anew needs its elements anew.
@@ -137,7 +135,9 @@ def _elements_without(user: UserRules, other: UserRules | None) -> Iterator[dict
     kept = set[str]()
     if other is not None and not any(_own_chains(user)) and not any(_own_chains(other)):
         kept.update(map(json.dumps, _elements(other)))
-    return (element for element in _elements(user) if json.dumps(element) not in kept)
+    for element in _elements(user):
+        if json.dumps(element) not in kept:
+            yield {verb: {"element": {"family": FAMILY, "table": table, **element}}}
 
 
 def _own_chains(user: UserRules) -> Iterator[tuple[str, Iterator[Rule]]]:

@@ -81,7 +81,7 @@ async def keep(
     """Follow what happens to this machine, until cancelled.
 
     Networks come and go, it sleeps, and programs remove our changes to it, which are put back. `look` looks
-    at more then, `check` at what no event tells of.
+    at more then, and `check` each time at that of which no event tells.
     """
     loop = asyncio.get_running_loop()
     happened, changed = asyncio.Event(), asyncio.Event()
@@ -102,23 +102,17 @@ async def keep(
                 client.on_network_change()
             everything = happened.is_set() or loop.time() >= due
             happened.clear()
-            check()
-            went_well = _put_back(host, say, look if everything else None)
-            if everything:
-                due = loop.time() + (HOST_LOOK_INTERVAL if went_well else 0.0)
+            try:
+                if everything:
+                    due = loop.time()  # at the next check again, should it fail
+                    look()
+                check()
+                for line in host.refresh(unannounced=not everything):
+                    say(f"warning: {line}")
+                if everything:
+                    due += HOST_LOOK_INTERVAL
+            except NconnectError as error:
+                say(f"warning: {error}")
     finally:
         for watch in watches:
             watch.close()
-
-
-def _put_back(host: HostManager, say: Callable[[str], None], look: Callable[[], None] | None) -> bool:
-    """Look at everything if there is a `look`, else at what no event tells of; whether nothing failed."""
-    try:
-        if look is not None:
-            look()
-        for line in host.refresh(unannounced=look is None):
-            say(f"warning: {line}")
-    except NconnectError as error:
-        say(f"warning: {error}")
-        return False
-    return True

@@ -19,7 +19,7 @@ def send_for(
             pacer.on_sent(size, rate, now)
             sent += size
         else:
-            now = pacer.ready_at if exact else (math.ceil(pacer.ready_at * 1e3 - 0.5)) / 1e3
+            now = pacer.ready_at if exact else math.ceil(pacer.ready_at * 1e3 - 0.5) / 1e3
     return sent
 
 

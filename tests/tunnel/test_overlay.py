@@ -13,7 +13,8 @@ from nconnect.errors import HostError
 from nconnect.tunnel import overlay
 
 pytestmark = pytest.mark.timeout(20)
-TICK = 0.02
+# Seconds, so long that a busy machine does not turn three into one.
+TICK = 0.05
 WHOLE, QUICK = "whole", "quick"
 
 
