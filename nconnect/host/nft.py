@@ -7,10 +7,12 @@ Source: libnftables-json(5), as of nftables 1.0.6 (Debian 12).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +28,7 @@ SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # Table names may be longer; journals, sockets and log lines carry the instance's name too.
 MAX_INSTANCE_NAME = 32
 
-# strerror(ENOENT), as nft prints it in the C locale, which `_nft` sets.
+# strerror(ENOENT), as nft prints it in the C locale, which `_start` sets.
 NO_SUCH_TABLE = "No such file or directory"
 
 FAMILY = "inet"
@@ -145,14 +147,26 @@ def replace_commands(table: NftTable) -> list[Command]:
 
 
 def run(commands: list[Command]) -> None:
-    """Apply `commands` in one transaction; HostError says what nft disliked."""
-    _nft("change our table", "-j", "-f", "-", stdin=json.dumps({"nftables": commands}))
+    """Apply `commands` in one transaction, and return once they hold; HostError says what nft disliked.
+
+    nft itself ends 5 ms later, or 15 where something was removed: until the kernel has forgotten it.
+    """
+    with contextlib.ExitStack() as end:
+        commits = end.enter_context(nftables.Commits())
+        nft = end.enter_context(_start("-j", "-f", "-", stdin=json.dumps({"nftables": commands})))
+        assert nft.stderr is not None  # at its end when nft is
+        if commits.wait(nft.pid, nft.stderr.fileno(), TIMEOUT_S):
+            # To close a socket of netfilter waits as well.
+            threading.Thread(target=end.pop_all().close, name="nft", daemon=True).start()
+        else:
+            _output(nft, "change our table")
 
 
 def query(*words: str) -> list[dict[str, Any]]:
     """The objects that `nft -j list WORDS` prints."""
     what = f"list {' '.join(words)}"
-    output = _nft(what, "-j", "list", *words)
+    with _start("-j", "list", *words) as nft:
+        output = _output(nft, what)
     try:
         objects = json.loads(output)["nftables"] if output.strip() else []
         return [one for one in objects if isinstance(one, dict)]
@@ -160,31 +174,43 @@ def query(*words: str) -> list[dict[str, Any]]:
         raise HostError(f"nft {what} printed no JSON: is nftables 1.0 or newer?") from error
 
 
-def _nft(what: str, *arguments: str, stdin: str | None = None) -> str:
-    """The output of nft; HostError or PrivilegeError say that it did not do `what`, and why."""
+def _start(*arguments: str, stdin: str = "") -> subprocess.Popen[str]:
+    """nft, at work; HostError if there is none."""
     nft = shutil.which("nft", path=os.pathsep.join((os.environ.get("PATH", ""), SYSTEM_PATH)))
     if nft is None:
         raise HostError(
             "nft is not installed: 'apt install nftables' (or your system's package of that name)"
         )
     try:
-        done = subprocess.run(
-            [nft, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            # Comments of other people's rules are any bytes.
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-            env={"LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        # A file, as a pipe would have somebody wait until nft has read it.
+        with os.fdopen(os.memfd_create("nft"), "w+", encoding="utf-8") as text:
+            text.write(stdin)
+            text.seek(0)
+            return subprocess.Popen(
+                [nft, *arguments],
+                stdin=text,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Comments of other people's rules are any bytes.
+                errors="replace",
+                env={"LC_ALL": "C"},
+            )
+    except OSError as error:
         raise HostError(f"cannot run {nft}: {error}") from error
-    if done.returncode == 0:
-        return done.stdout
-    reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-    if "Operation not permitted" in done.stderr:
+
+
+def _output(nft: subprocess.Popen[str], what: str) -> str:
+    """What nft printed until its end; HostError or PrivilegeError say that it did not do `what`, and why."""
+    try:
+        output, errors = nft.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        nft.kill()
+        raise HostError(f"nft did not {what} in {TIMEOUT_S:g} seconds") from error
+    if nft.returncode == 0:
+        return output
+    reason = next((line for line in errors.splitlines() if line.strip()), f"exit code {nft.returncode}")
+    if "Operation not permitted" in errors:
         raise PrivilegeError(f"nft may not {what}: run it with sudo")
     raise HostError(f"nft could not {what}: {reason.strip()}")
 

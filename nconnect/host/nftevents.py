@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nconnect.host.nfnetlink import NETLINK_NETFILTER, messages
-from nconnect.host.nftables import NFNL_SUBSYS_NFTABLES
+from nconnect.host.nftables import NFNL_SUBSYS_NFTABLES, NFTABLES_GROUP
 from nconnect.host.notices import Notices
 
-# NFNLGRP_NFTABLES, 7, as a bit.
-GROUP = 1 << 6
 # NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE.
 REMOVALS = frozenset(NFNL_SUBSYS_NFTABLES << 8 | kind for kind in (2, 5, 8))
 
@@ -23,7 +21,7 @@ class FirewallEvents(Notices):
     """Calls `on_removed` at once when something of nftables is removed, be it ours or not."""
 
     def __init__(self, on_removed: Callable[[], None]) -> None:
-        super().__init__(NETLINK_NETFILTER, GROUP, on_removed, subject="nftables", counts=_removes)
+        super().__init__(NETLINK_NETFILTER, NFTABLES_GROUP, on_removed, subject="nftables", counts=_removes)
 
 
 def _removes(datagram: bytes) -> bool:

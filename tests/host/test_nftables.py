@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nconnect.host.nftables import count_rules, table_exists
+from nconnect.host.nftables import Commits, count_rules, table_exists
 
 from .namespaces import Netns, sh
 
@@ -53,3 +53,35 @@ def test_who_may_not_ask_is_told_so() -> None:
     command = [*drop, sys.executable, "-c", ASKING]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "look for our nftables table" in done.stdout
+
+
+def test_a_transaction_is_known_to_hold_before_nft_ends(netns: Netns) -> None:
+    with Commits() as commits, subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as other:
+        with subprocess.Popen(["nft", "add table inet theirs"], stderr=subprocess.PIPE) as nft:
+            assert nft.stderr is not None
+            assert commits.wait(nft.pid, nft.stderr.fileno(), 20.0)
+            assert "inet theirs" in sh("nft list tables")
+        # What one process committed says nothing of another's.
+        sh("nft add table inet ours")
+        assert other.stdout is not None
+        other.kill()
+        assert not commits.wait(other.pid, other.stdout.fileno(), 20.0)
+
+
+def test_a_transaction_that_fails_is_never_said_to_hold(netns: Netns) -> None:
+    with (
+        Commits() as commits,
+        subprocess.Popen(["nft", "delete table inet no"], stderr=subprocess.PIPE) as nft,
+    ):
+        assert nft.stderr is not None
+        assert not commits.wait(nft.pid, nft.stderr.fileno(), 20.0)
+
+
+def test_more_commits_than_can_be_told_leave_it_open(netns: Netns) -> None:
+    with Commits() as commits, subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        elements = ", ".join(f"10.0.{number >> 8}.{number & 255}" for number in range(20_000))
+        script = f"add table inet t; add set inet t s {{ type ipv4_addr; elements = {{ {elements} }}; }}"
+        subprocess.run(["nft", "-f", "-"], input=script, text=True, check=True)
+        assert not commits.wait(other.pid, other.stdout.fileno(), 20.0)
+        other.kill()
