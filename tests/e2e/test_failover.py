@@ -16,6 +16,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ from nconnect.demo import outages, steps
 from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
-from nconnect.tunnel.link import ANSWER_TIMEOUT
+from nconnect.demo.process import Process
+from nconnect.tunnel.link import ANSWER_TIMEOUT, SILENCE_TIMEOUT
 from scripts.benchmarks import programs
 
 from .conftest import Tunnel, connect
@@ -37,6 +39,8 @@ PATIENCE = 60.0
 WATCH = 3.0
 """Seconds after a node has died in which a standstill may begin."""
 MEGABYTE = 1 << 20
+SOME_TOKENS = 10
+"""A second of a generation."""
 
 HERE = Path(__file__).parent
 DOWNLOAD = """
@@ -71,6 +75,54 @@ async def start_download(lab: Lab) -> Heartbeat:
     client = lab.start(Party.USER, [sys.executable, "-c", DOWNLOAD, LAN_HOST], name="download")
     await client.wait_for(r"^[\d.]+ [\d.]+$", steps.START_SECONDS)
     return Heartbeat(client)
+
+
+class Generation:
+    """A model server in the LAN, and a client that reads along."""
+
+    def __init__(self, server: Process, client: Process) -> None:
+        self._server = server
+        self._client = client
+
+    @classmethod
+    async def start(cls, lab: Lab) -> Generation:
+        program = [sys.executable, str(HERE / "generating.py")]
+        server = lab.start(Party.LAN, [*program, "serve"], name="model server")
+        await server.wait_for("^ready$", steps.START_SECONDS)
+        client = lab.start(Party.USER, [*program, "ask", LAN_HOST], name="model client")
+        generation = cls(server, client)
+        await generation.goes_on()
+        return generation
+
+    async def goes_on(self) -> None:
+        """Wait until all tokens until now have come, and some that are still to be made."""
+        last = self._server.output().count("token ") + SOME_TOKENS
+        await self._client.wait_for(f"^token {last}$", PATIENCE)
+
+    async def finishes(self) -> None:
+        """The server is at the end: the client has to come to the same."""
+        self._server.send_signal(signal.SIGUSR1)
+        await self._client.wait_for(r"^finished: \d+$", PATIENCE)
+
+
+async def node_in_use(lab: Lab, use: Awaitable[None]) -> int:
+    """The number of the node by which most came and went while the tunnel was used so."""
+
+    async def carried() -> dict[str, int]:
+        return {path.node: path.bytes_in + path.bytes_out for path in (await steps.up_status(lab)).paths}
+
+    before = await carried()
+    await use
+    after = await carried()
+    node = max(after, key=lambda one: after[one] - before[one])
+    return int(node.rpartition(":")[2]) - DEVNET_PORT - 1
+
+
+async def given_up(tunnel: Tunnel) -> None:
+    """Wait until the provider takes the user for gone, and see that it holds what the user had."""
+    await tunnel.serve.wait_for(f" has left: {tunnel.key}$", SILENCE_TIMEOUT + PATIENCE)
+    provider = await steps.serve_status(tunnel.lab)
+    assert ([lease.key for lease in provider.held], provider.users) == ([tunnel.key], [])
 
 
 async def status_says(lab: Lab, health: str) -> None:
@@ -184,8 +236,9 @@ async def test_a_slow_network_with_a_deep_queue_is_not_a_dead_one(lab: Lab) -> N
 
 
 async def test_all_nodes_are_started_again(tunnel: Tunnel) -> None:
-    heartbeat = await Heartbeat.start(tunnel.lab)
+    heartbeat, flow = await Heartbeat.start(tunnel.lab), await LongFlow.start(tunnel.lab)
     assert await is_back_after(heartbeat, await outages.restart_devnet(tunnel, 3.0)) < 2.0 * BUSY
+    await flow.goes_on(PATIENCE)
 
 
 async def test_the_provider_is_killed_and_started_again(tunnel: Tunnel) -> None:
@@ -194,27 +247,33 @@ async def test_the_provider_is_killed_and_started_again(tunnel: Tunnel) -> None:
 
 
 async def test_the_user_changes_networks(tunnel: Tunnel) -> None:
-    heartbeat = await Heartbeat.start(tunnel.lab)
+    heartbeat, flow = await Heartbeat.start(tunnel.lab), await LongFlow.start(tunnel.lab)
     assert await is_back_after(heartbeat, await outages.change_address(tunnel.lab)) < 2.0 * BUSY
+    await flow.goes_on(PATIENCE)
 
 
 async def test_the_provider_changes_networks(tunnel: Tunnel) -> None:
     """Its LAN stays; users keep the address by which they know it."""
-    heartbeat = await Heartbeat.start(tunnel.lab)
+    heartbeat, flow = await Heartbeat.start(tunnel.lab), await LongFlow.start(tunnel.lab)
     moment = await outages.change_address(tunnel.lab, party=Party.PROVIDER)
     assert await is_back_after(heartbeat, moment) < 3.0 * BUSY
+    await flow.goes_on(PATIENCE)
 
 
 async def test_the_user_sleeps(tunnel: Tunnel) -> None:
-    """A minute: the nodes and the provider have given up by then."""
-    heartbeat = await Heartbeat.start(tunnel.lab)
-    assert await is_back_after(heartbeat, await outages.suspend(tunnel.up, 60.0)) < 2.0 * BUSY
+    """A minute: the nodes and the provider have given up by then, but what the user had is held."""
+    heartbeat, flow = await Heartbeat.start(tunnel.lab), await LongFlow.start(tunnel.lab)
+    sleep = asyncio.create_task(outages.suspend(tunnel.up, 60.0))
+    await given_up(tunnel)
+    assert await is_back_after(heartbeat, await sleep) < 2.0 * BUSY
+    await flow.goes_on(PATIENCE)
 
 
 async def test_the_provider_sleeps(tunnel: Tunnel) -> None:
     """Long enough for the nodes and the user to have given up."""
-    heartbeat = await Heartbeat.start(tunnel.lab)
+    heartbeat, flow = await Heartbeat.start(tunnel.lab), await LongFlow.start(tunnel.lab)
     assert await is_back_after(heartbeat, await outages.suspend(tunnel.serve, 20.0)) < 3.0 * BUSY
+    await flow.goes_on(PATIENCE)
 
 
 async def test_connections_outlive_a_crash_of_the_provider(tunnel: Tunnel) -> None:
@@ -231,3 +290,18 @@ async def test_connections_outlive_a_crash_of_the_user_s_side(tunnel: Tunnel) ->
         tunnel.up.kill()
         await tunnel.start_up()
         await flow.goes_on(PATIENCE)
+
+
+async def test_a_long_generation_finishes_whatever_happens(tunnel: Tunnel) -> None:
+    """A relay dies, the laptop sleeps, the gateway is restarted: each token arrives, by one response."""
+    generation = await Generation.start(tunnel.lab)
+    node = await node_in_use(tunnel.lab, generation.goes_on())
+    await outages.kill_node(tunnel.lab, node, silent=True)
+    await generation.goes_on()
+    tunnel.up.send_signal(signal.SIGSTOP)
+    await given_up(tunnel)
+    tunnel.up.send_signal(signal.SIGCONT)
+    await generation.goes_on()
+    await outages.restart_serve(tunnel)
+    await generation.goes_on()
+    await generation.finishes()
