@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from nconnect.demo.tunnel import connect as connect
 from .timeline import RecordedLab
 
 OWN_RESOLVER = "127.0.0.2"
+STATUS_SECONDS = 60.0
+"""Until it says what is the case: generous, for a small machine that is busy with other tests."""
 RESOLV_CONF = f"nameserver {OWN_RESOLVER}\noptions timeout:1 attempts:2\n"
 
 
@@ -44,6 +48,16 @@ async def network(lab: Lab) -> Lab:
 async def tunnel(lab: Lab) -> Tunnel:
     """A connection of one's own, for tests that break it."""
     return await connect(lab)
+
+
+async def status_says(lab: Lab, health: str) -> re.Match[str]:
+    """Wait until the user's `nconnect status` begins with this."""
+    pattern, output = re.compile(rf"up +{health}\n"), ""
+    deadline = time.monotonic() + STATUS_SECONDS
+    while not (match := pattern.match(output)):
+        assert time.monotonic() < deadline, f"status does not say {health} but\n{output}"
+        output = (await lab.run_nconnect(Party.USER, "status", check=False)).stdout
+    return match
 
 
 @pytest.fixture

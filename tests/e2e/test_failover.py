@@ -12,7 +12,6 @@ The limits are coarse; `scripts/bench failover` has the figures.
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import sys
 import time
@@ -26,10 +25,10 @@ from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
 from nconnect.demo.process import Process
-from nconnect.tunnel.link import ANSWER_TIMEOUT, SILENCE_TIMEOUT
+from nconnect.tunnel.link import ANSWER_TIMEOUT, PING_INTERVAL, SILENCE_TIMEOUT
 from scripts.benchmarks import programs
 
-from .conftest import Tunnel, connect
+from .conftest import Tunnel, connect, status_says
 
 pytestmark = pytest.mark.netns
 
@@ -125,15 +124,6 @@ async def given_up(tunnel: Tunnel) -> None:
     assert ([lease.key for lease in provider.held], provider.users) == ([tunnel.key], [])
 
 
-async def status_says(lab: Lab, health: str) -> None:
-    """Wait until `nconnect status` begins with this."""
-    pattern, output = re.compile(rf"up +{health}\n"), ""
-    deadline = time.monotonic() + PATIENCE
-    while not pattern.match(output):
-        assert time.monotonic() < deadline, f"status does not say {health} but\n{output}"
-        output = (await lab.run_nconnect(Party.USER, "status", check=False)).stdout
-
-
 NODE_DIES = pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])
 
 
@@ -184,8 +174,8 @@ async def test_a_node_that_others_are_sent_to(lab: Lab) -> None:
     await steps.start_up(lab, address)
     heartbeat = await Heartbeat.start(lab)
 
-    async def until_it_is_used(used: bool) -> None:
-        async with asyncio.timeout(PATIENCE):
+    async def until_it_is_used(used: bool, seconds: float = PATIENCE) -> None:
+        async with asyncio.timeout(seconds):
             while True:
                 paths = (await steps.up_status(lab)).paths
                 ready = [path.node for path in paths if path.state == "ready"]
@@ -199,8 +189,8 @@ async def test_a_node_that_others_are_sent_to(lab: Lab) -> None:
     devnet.send_signal(signal.SIGUSR2)
     await devnet.wait_for("^it is up$", steps.START_SECONDS)
     moment = time.monotonic()
+    await until_it_is_used(True, 1.0 * BUSY)
     assert await longest_stall(heartbeat, moment) < 1.0 * BUSY
-    await until_it_is_used(True)
 
 
 async def test_nodes_that_fall_silent_are_noticed_under_traffic(tunnel: Tunnel) -> None:
@@ -221,6 +211,20 @@ async def test_a_provider_that_falls_silent_is_noticed_under_traffic(tunnel: Tun
     lost = await tunnel.up.wait_for(r"^connection lost \((.*)\); dialling again$", 2.0 * BUSY)
     assert lost[1] == f"no answer from the peer for {ANSWER_TIMEOUT:g} s"
     assert time.monotonic() - moment > ANSWER_TIMEOUT / 2
+    tunnel.serve.send_signal(signal.SIGCONT)
+
+
+async def test_a_provider_that_falls_silent_is_noticed_on_an_idle_link(tunnel: Tunnel) -> None:
+    """Nobody wants anything of it but our pings, and `status` goes by what it answered last."""
+    await status_says(tunnel.lab, r"connected for \d+ s")
+    moment = time.monotonic()
+    tunnel.serve.send_signal(signal.SIGSTOP)
+    said = await status_says(
+        tunnel.lab, r"reconnecting for \d+ s: no answer from the provider since (\d+) s \(.+\)"
+    )
+    noticed = time.monotonic() - moment
+    assert noticed < PING_INTERVAL + ANSWER_TIMEOUT * BUSY
+    assert ANSWER_TIMEOUT <= int(said[1]) <= noticed + PING_INTERVAL + 1.0
     tunnel.serve.send_signal(signal.SIGCONT)
 
 

@@ -24,6 +24,8 @@ from nconnect.demo import steps
 from nconnect.demo.lab import LAN, LAN6, LAN_HOST, LAN_HOST6, Lab, Party, nconnect_command
 from nconnect.demo.process import Process
 
+from .conftest import status_says
+
 pytestmark = pytest.mark.netns
 
 HERE = Path(__file__).parent
@@ -229,6 +231,7 @@ async def test_a_knock_and_who_waits(serving: Serving) -> None:
     lab, key, address = serving
     up = lab.start_nconnect(Party.USER, "up", "--peer", address, "--wait")
     await up.wait_for(f"not admitted yet; your key is {key}", steps.START_SECONDS)
+    await status_says(lab, r"refused for \d+ s: .*not admitted yet.*")
     pending = await provider(lab, "users", "--pending")
     assert key in pending
     # Whoever comes to look while the provider is off still sees who asked.
@@ -247,6 +250,7 @@ async def test_a_knock_and_who_waits(serving: Serving) -> None:
     # It goes on waiting when it is cut off, and comes back.
     await provider(lab, "revoke", key)
     await up.wait_for("connection lost.*revoked", 10)
+    await status_says(lab, r"refused for \d+ s: .*revoked.*")
     await provider(lab, "allow", key)
     await up.wait_for("(?s)connection lost.*^connected to ", 30)
 
