@@ -74,8 +74,8 @@ class ServeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What they know."""
     hosts: tuple[str, ...] = ()
     """Other names for users, `NAME=ADDRESS` each."""
-    lease: str = ""
-    """For how long a user's address and connections are held while the user is not heard of; empty: `10m`."""
+    lease: str = "10m"
+    """For how long a user's address and connections are held while the user is not heard of."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

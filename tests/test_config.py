@@ -8,7 +8,9 @@ import pytest
 
 from nconnect.config import MAIN_NET_SEEDS, MAX_CONFIG_BYTES, load
 from nconnect.errors import ConfigError
+from nconnect.permission.grants import parse_duration
 from nconnect.places import places
+from nconnect.tunnel.holding import DEFAULT_SECONDS
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -29,6 +31,13 @@ def test_a_file_and_the_environment(tmp_path: Path) -> None:
     config = load(path, {"NCONNECT_SEED_RPC": "http://b:2, http://c:3"})
     assert config.network.seed_rpc == ("http://b:2", "http://c:3")
     assert config.serve.lan == ("192.168.1.0/24",)
+
+
+def test_a_lease_is_held_for_ten_minutes(tmp_path: Path) -> None:
+    """Unless it says otherwise; the gateway by itself does the same."""
+    assert parse_duration(load(tmp_path / "none.toml", {}).serve.lease) == DEFAULT_SECONDS == 10 * 60
+    path = write(tmp_path, '[serve]\nlease = "1h"\n')
+    assert parse_duration(load(path, {}).serve.lease) == 60 * 60
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def command(
         raise UsageError("with --no-tun names are those that this machine knows, without --dns and --host")
     if no_tun and lease:
         raise UsageError("--lease has no meaning with --no-tun: connections end with the link there")
-    lease_seconds = parse_duration(lease or config.serve.lease or "10m")
+    lease_seconds = parse_duration(lease or config.serve.lease)
     if no_tun and mtu:
         raise UsageError("with --no-tun connections are this machine's own, and --mtu has nothing to say")
     if not no_tun:

@@ -25,6 +25,7 @@ from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
 from nconnect.demo.process import Process
+from nconnect.tunnel.holding import DEFAULT_SECONDS
 from nconnect.tunnel.link import ANSWER_TIMEOUT, PING_INTERVAL, SILENCE_TIMEOUT
 from scripts.benchmarks import programs
 
@@ -122,6 +123,8 @@ async def given_up(tunnel: Tunnel) -> None:
     await tunnel.serve.wait_for(f" has left: {tunnel.key}$", SILENCE_TIMEOUT + PATIENCE)
     provider = await steps.serve_status(tunnel.lab)
     assert ([lease.key for lease in provider.held], provider.users) == ([tunnel.key], [])
+    # Ten minutes, of which the silence until now is over.
+    assert 0 <= DEFAULT_SECONDS - SILENCE_TIMEOUT - provider.held[0].seconds < PATIENCE
 
 
 NODE_DIES = pytest.mark.parametrize("silent", [False, True], ids=["reset", "silent"])

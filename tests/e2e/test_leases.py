@@ -38,6 +38,12 @@ async def serve(lab: Lab, key: str, *more: str) -> tuple[Process, str]:
     return await steps.start_serve(lab, "--lease", f"{LEASE:g}s", *more, lan=(LAN, LAN6), allow=(key,))
 
 
+def configure(lab: Lab) -> None:
+    """The same lease by the provider's configuration."""
+    config = Path(lab.environment(Party.PROVIDER)["NCONNECT_CONFIG"])
+    config.write_text(f'[serve]\nlease = "{LEASE:g}s"\n')
+
+
 async def computing(lab: Lab, host: str) -> Process:
     """The server, which computes an answer for the user already."""
     server = lab.start(Party.LAN, [sys.executable, PROGRAM, "serve"], name="computing")
@@ -75,14 +81,16 @@ async def test_a_server_that_computes_hears_of_the_end_of_a_lease(network: Lab, 
 
 
 async def test_a_lease_ends_although_the_provider_was_started_again(network: Lab) -> None:
+    """After the time of the configuration."""
     key = await steps.public_key(network, Party.USER)
-    serving, address = await serve(network, key)
+    configure(network)
+    serving, address = await steps.start_serve(network, allow=(key,))
     up = await steps.start_up(network, address)
     server = await computing(network, LAN_HOST)
     await asyncio.sleep(1.5)  # once a second it is written who came
     up.kill()
     serving.kill()
-    await serve(network, key)
+    await steps.start_serve(network, allow=(key,))
     await server.wait_for("^reset$", ENDED)
 
 
