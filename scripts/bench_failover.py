@@ -3,7 +3,8 @@
 ::
 
     user ──── internet: nconnect devnet ──── provider ──── lan
-    asks 50 times a second                                 answers
+    asks 50 times a second, and                            answers, and
+    downloads in some scenes                               is downloaded from
 
 Each figure is the time from the moment at which traffic could go on to the first answer, or the longest time
 without one. Run it with `scripts/bench failover [NAME…]`.
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from nconnect.demo import outages
+from nconnect.demo.download import start_download
 from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import LAN, Lab
 from nconnect.demo.tunnel import Tunnel, connect
@@ -27,6 +29,8 @@ from scripts.figures import Row, progress
 
 WATCH = 5.0
 """Seconds for which the heartbeat is looked at after one node has died."""
+USE = 2.0
+"""Seconds for which the tunnel is used before a node dies."""
 PATIENCE = 90.0
 """Seconds after which a connection that has not come back counts as lost."""
 DEVNET_PAUSE = 5.0
@@ -48,12 +52,24 @@ class Scene:
         return (await self.heartbeat.beat_after(moment, PATIENCE)).answered - moment
 
 
-async def node_reset(scene: Scene) -> float:
-    return await scene.stall(await outages.kill_node(scene.tunnel.lab, 1))
+async def node_reset(scene: Scene, *, silent: bool = False) -> float:
+    node = await outages.node_in_use(scene.tunnel.lab, asyncio.sleep(USE))
+    return await scene.stall(await outages.kill_node(scene.tunnel.lab, node, silent=silent))
 
 
 async def node_silent(scene: Scene) -> float:
-    return await scene.stall(await outages.kill_node(scene.tunnel.lab, 1, silent=True))
+    return await node_reset(scene, silent=True)
+
+
+async def bulk_reset(scene: Scene, *, silent: bool = False) -> float:
+    download = await start_download(scene.tunnel.lab)
+    await asyncio.sleep(USE)
+    moment = await outages.kill_node(scene.tunnel.lab, 1, silent=silent)
+    return max(await scene.stall(moment), download.longest_stall(moment, moment + WATCH))
+
+
+async def bulk_silent(scene: Scene) -> float:
+    return await bulk_reset(scene, silent=True)
 
 
 async def devnet(scene: Scene) -> float:
@@ -75,6 +91,8 @@ async def sleep(scene: Scene) -> float:
 SCENES: dict[str, tuple[str, Callable[[Scene], Awaitable[float]]]] = {
     "node-reset": ("one of four nodes dies, longest stall", node_reset),
     "node-silent": ("one of four nodes falls silent, longest stall", node_silent),
+    "bulk-reset": ("one of four nodes dies under a download, longest stall of it or beside it", bulk_reset),
+    "bulk-silent": ("one of four nodes falls silent under it, longest stall of it or beside it", bulk_silent),
     "devnet": (f"all nodes down for {DEVNET_PAUSE:g} s, back after they listen", devnet),
     "provider": ("provider killed and started, back after it listens", provider),
     "address": ("user's address changed, back after", address),

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Awaitable
 
+from nconnect.demo import steps
 from nconnect.demo.lab import DEVNET_PORT, Lab, Party
 from nconnect.demo.process import Process
 from nconnect.demo.tunnel import Tunnel
@@ -18,6 +20,21 @@ FILTER = "nconnect_lab"
 """The lab's own table in the namespace of the Internet."""
 _INTERNET = {Party.USER: ("198.51.100", "user"), Party.PROVIDER: ("203.0.113", "prov")}
 """Of each, the first bytes of its addresses there, and what the other ends of its interfaces are called."""
+
+
+async def node_in_use(lab: Lab, use: Awaitable[object]) -> int:
+    """The number of the node by which the user has most while the tunnel is used so: packets of a sparse flow
+    take one way, and the loss of another tells nothing.
+    """
+
+    async def carried() -> dict[str, int]:
+        return {path.node: path.bytes_in + path.bytes_out for path in (await steps.up_status(lab)).paths}
+
+    before = await carried()
+    await use
+    after = await carried()
+    node = max(before, key=lambda one: after.get(one, 0) - before[one])
+    return int(node.rpartition(":")[2]) - DEVNET_PORT - 1
 
 
 async def kill_node(lab: Lab, index: int, *, silent: bool = False) -> float:

@@ -15,12 +15,12 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
 
 from nconnect.demo import outages, steps
+from nconnect.demo.download import start_download
 from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
@@ -36,6 +36,8 @@ pytestmark = pytest.mark.netns
 # On a machine that is busy with other tests everything takes several times as long.
 BUSY = 4
 PATIENCE = 60.0
+USE = 0.5
+"""Seconds of some packets, which show what way they take."""
 WATCH = 3.0
 """Seconds after a node has died in which a standstill may begin."""
 MEGABYTE = 1 << 20
@@ -43,18 +45,6 @@ SOME_TOKENS = 10
 """A second of a generation."""
 
 HERE = Path(__file__).parent
-DOWNLOAD = """
-import socket, sys, time
-with socket.create_connection((sys.argv[1], 7002)) as connection:
-    connection.send(b"1000000000000 1\\n")
-    said = 0.0
-    while connection.recv(1 << 18):
-        now = time.monotonic()
-        if now > said + 0.02:
-            print(f"{now:.6f} {now:.6f}", flush=True)
-            said = now
-"""
-"""Takes from lan_server.py as much as comes, and says when something did, in the words of the heartbeat."""
 
 
 async def is_back_after(heartbeat: Heartbeat, moment: float) -> float:
@@ -66,15 +56,6 @@ async def longest_stall(heartbeat: Heartbeat, moment: float) -> float:
     """Seconds of the longest that begins within `WATCH` seconds of `moment`, however long it lasts."""
     end = await heartbeat.beat_after(moment + WATCH, PATIENCE)
     return heartbeat.longest_stall(moment, end.answered)
-
-
-async def start_download(lab: Lab) -> Heartbeat:
-    """As fast as it goes, for ever; its beats are when something came."""
-    server = lab.start(Party.LAN, [sys.executable, str(HERE / "lan_server.py")], name="lan_server")
-    await server.wait_for("^ready$", steps.START_SECONDS)
-    client = lab.start(Party.USER, [sys.executable, "-c", DOWNLOAD, LAN_HOST], name="download")
-    await client.wait_for(r"^[\d.]+ [\d.]+$", steps.START_SECONDS)
-    return Heartbeat(client)
 
 
 class Generation:
@@ -105,19 +86,6 @@ class Generation:
         await self._client.wait_for(r"^finished: \d+$", PATIENCE)
 
 
-async def node_in_use(lab: Lab, use: Awaitable[None]) -> int:
-    """The number of the node by which most came and went while the tunnel was used so."""
-
-    async def carried() -> dict[str, int]:
-        return {path.node: path.bytes_in + path.bytes_out for path in (await steps.up_status(lab)).paths}
-
-    before = await carried()
-    await use
-    after = await carried()
-    node = max(after, key=lambda one: after[one] - before[one])
-    return int(node.rpartition(":")[2]) - DEVNET_PORT - 1
-
-
 async def given_up(tunnel: Tunnel) -> None:
     """Wait until the provider takes the user for gone, and see that it holds what the user had."""
     await tunnel.serve.wait_for(f" has left: {tunnel.key}$", SILENCE_TIMEOUT + PATIENCE)
@@ -133,7 +101,8 @@ NODE_DIES = pytest.mark.parametrize("silent", [False, True], ids=["reset", "sile
 @NODE_DIES
 async def test_one_of_four_nodes_dies(tunnel: Tunnel, silent: bool) -> None:
     heartbeat = await Heartbeat.start(tunnel.lab)
-    moment = await outages.kill_node(tunnel.lab, 1, silent=silent)
+    node = await outages.node_in_use(tunnel.lab, asyncio.sleep(USE))
+    moment = await outages.kill_node(tunnel.lab, node, silent=silent)
     assert await longest_stall(heartbeat, moment) < 1.0 * BUSY
 
 
@@ -302,7 +271,7 @@ async def test_connections_outlive_a_crash_of_the_user_s_side(tunnel: Tunnel) ->
 async def test_a_long_generation_finishes_whatever_happens(tunnel: Tunnel) -> None:
     """A relay dies, the laptop sleeps, the gateway is restarted: each token arrives, by one response."""
     generation = await Generation.start(tunnel.lab)
-    node = await node_in_use(tunnel.lab, generation.goes_on())
+    node = await outages.node_in_use(tunnel.lab, generation.goes_on())
     await outages.kill_node(tunnel.lab, node, silent=True)
     await generation.goes_on()
     tunnel.up.send_signal(signal.SIGSTOP)
