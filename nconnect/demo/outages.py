@@ -41,10 +41,12 @@ async def kill_node(lab: Lab, index: int, *, silent: bool = False) -> float:
     """One node is gone, from one moment to the next; `silent`: without a reset, as behind a cut cable."""
     port = DEVNET_PORT + 1 + index
     verdict = "drop" if silent else "reject with tcp reset"
+    # What the reset itself has to get past.
+    said = "" if silent else "tcp flags & rst == 0 "
     rules = f"""\
 table inet {FILTER} {{
     chain input {{ type filter hook input priority 0; tcp dport {port} {verdict}; }}
-    chain output {{ type filter hook output priority 0; tcp sport {port} drop; }}
+    chain output {{ type filter hook output priority 0; tcp sport {port} {said}drop; }}
 }}
 """
     await lab.run(Party.INTERNET, ["nft", rules])

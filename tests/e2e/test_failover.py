@@ -25,6 +25,7 @@ from nconnect.demo.heartbeat import Heartbeat
 from nconnect.demo.lab import DEVNET_ADDRESS, DEVNET_PORT, LAN_HOST, Lab, Party
 from nconnect.demo.longflow import LongFlow
 from nconnect.demo.process import Process
+from nconnect.tunnel.health import NO_PATH
 from nconnect.tunnel.holding import DEFAULT_SECONDS
 from nconnect.tunnel.link import ANSWER_TIMEOUT, PING_INTERVAL, SILENCE_TIMEOUT
 from scripts.benchmarks import programs
@@ -122,10 +123,10 @@ async def test_status_tells_of_nodes_that_die(tunnel: Tunnel) -> None:
     await Heartbeat.start(tunnel.lab)
     await status_says(tunnel.lab, r"connected for \d+ s")
     await outages.kill_node(tunnel.lab, 0)
-    await status_says(tunnel.lab, r"degraded \(3 of 4 paths\) for \d+ s: node 192\.0\.2\.1:30004.*")
+    await status_says(tunnel.lab, r"degraded \(3 of 4 paths\) for \d+ s: .*node 192\.0\.2\.1:30004.*")
     for index in range(1, 4):
         await outages.kill_node(tunnel.lab, index)
-    await status_says(tunnel.lab, r"reconnecting for \d+ s: no answer from the provider since \d+ s \(.+\)")
+    await status_says(tunnel.lab, rf"reconnecting for \d+ s: {NO_PATH}")
     await outages.revive_nodes(tunnel.lab)
     await status_says(tunnel.lab, r"connected for \d+ s")
 
