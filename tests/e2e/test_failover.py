@@ -12,6 +12,7 @@ The limits are coarse; `scripts/bench failover` has the figures.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 import time
@@ -39,6 +40,8 @@ BUSY = 4
 PATIENCE = 60.0
 USE = 0.5
 """Seconds of some packets, which show what way they take."""
+IDLE = PING_INTERVAL + 1.0
+"""Seconds without a packet: only our own pings keep the paths as they are."""
 WATCH = 3.0
 """Seconds after a node has died in which a standstill may begin."""
 MEGABYTE = 1 << 20
@@ -57,6 +60,13 @@ async def longest_stall(heartbeat: Heartbeat, moment: float) -> float:
     """Seconds of the longest that begins within `WATCH` seconds of `moment`, however long it lasts."""
     end = await heartbeat.beat_after(moment + WATCH, PATIENCE)
     return heartbeat.longest_stall(moment, end.answered)
+
+
+async def answer_times(lab: Lab, count: int) -> list[float]:
+    """Seconds until each of so many pings was answered."""
+    pings = ["ping", "-i", "0.1", "-c", str(count), "-W", f"{PATIENCE:g}", LAN_HOST]
+    answers = (await lab.run(Party.USER, pings)).stdout
+    return [float(number) / 1000 for number in re.findall(r" time=([\d.]+) ms", answers)]
 
 
 class Generation:
@@ -117,6 +127,19 @@ async def test_one_of_four_nodes_dies_under_load(tunnel: Tunnel, silent: bool) -
     assert max(stalls) < 1.0 * BUSY, stalls
     # It was a load: the heartbeat is a thousandth of that.
     assert (await steps.up_status(tunnel.lab)).bytes_in - before > 10 * MEGABYTE
+
+
+async def test_the_node_in_use_dies_while_nothing_is_sent(tunnel: Tunnel) -> None:
+    """The first datagram after that finds another way which was ready all the time."""
+    node = await outages.node_in_use(tunnel.lab, answer_times(tunnel.lab, 5))
+    await asyncio.sleep(IDLE)
+    moment = await outages.kill_node(tunnel.lab, node, silent=True)
+    assert max(await answer_times(tunnel.lab, 1)) < 1.0 * BUSY
+    paths = (await steps.up_status(tunnel.lab)).paths
+    spare = [path for path in paths if not path.node.endswith(f":{DEVNET_PORT + 1 + node}")]
+    since = time.monotonic() - moment
+    assert [path.state for path in spare if path.seconds > since] == ["ready"] * 3
+    assert "connection lost" not in tunnel.up.output()
 
 
 async def test_status_tells_of_nodes_that_die(tunnel: Tunnel) -> None:
