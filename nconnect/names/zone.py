@@ -3,6 +3,7 @@
 ::
 
     gpu.gpu-box.nc    gpu, as the provider `gpu-box` names it: of the hosts it told us, else by its resolver
+    laptop.gpu-box.nc this machine, laptop, at the address that it has leased there
     nas.lan           in a domain that is the provider's: its resolver
     20.1.168.192.in-addr.arpa, where the tunnel leads to 192.168.1.20: likewise
     anything else     not ours
@@ -91,9 +92,9 @@ Meaning = Known | Ask | Named | AskName | None
 """None: not a name of this tunnel."""
 
 
-def label(text: str) -> str:
-    """`text` as one DNS label: lower case, anything else a hyphen; "provider" if nothing is left of it."""
-    return _NOT_IN_LABELS.sub("-", text.lower())[:MAX_LABEL].strip("-") or "provider"
+def label(text: str, otherwise: str = "provider") -> str:
+    """`text` as one DNS label: lower case, anything else a hyphen; `otherwise` if nothing is left of it."""
+    return _NOT_IN_LABELS.sub("-", text.lower())[:MAX_LABEL].strip("-") or otherwise
 
 
 def parse_label(text: str) -> str:
@@ -142,6 +143,8 @@ class Zone:
     gateways: tuple[IPAddress, ...] = ()
     hosts: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     """Addresses as the user sees them, by label."""
+    leases: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)
+    """Overlay addresses by label: this machine's own alone, for a user is told of no other."""
     domains: tuple[str, ...] = ()
     """The provider's domains, without dots around them; the first is where its hosts are."""
 
@@ -151,9 +154,19 @@ class Zone:
         return f"{self.peer}.{SUFFIX}"
 
     @property
+    def named(self) -> dict[str, tuple[IPAddress, ...]]:
+        """Addresses by label, of all that need not be asked for; the provider's word counts first."""
+        named = {**self.hosts}
+        named.setdefault(GATEWAY_LABEL, self.gateways)
+        for host, addresses in self.leases.items():
+            named.setdefault(host, addresses)
+        return named
+
+    @property
     def all_domains(self) -> tuple[str, ...]:
         """What a system resolver is to ask us for."""
-        networks = dict.fromkeys((*self.reachable, *map(ip_network, self.gateways)))
+        leased = (address for addresses in self.leases.values() for address in addresses)
+        networks = dict.fromkeys((*self.reachable, *map(ip_network, (*self.gateways, *leased))))
         return (self.own, *self.domains, *(name for one in networks for name in reverse.domains_of(one)))
 
     def meaning(self, name: str) -> Meaning:
@@ -177,16 +190,13 @@ class Zone:
         return any(address.version == network.version and address in network for network in self.reachable)
 
     def _names_of(self, address: IPAddress) -> Named | AskName | None:
-        names = [f"{host}.{self.own}" for host, addresses in self.hosts.items() if address in addresses]
-        if address in self.gateways:
-            names.append(f"{GATEWAY_LABEL}.{self.own}")
+        names = [f"{host}.{self.own}" for host, addresses in self.named.items() if address in addresses]
         if names:
             return Named(tuple(names))
         return AskName(address) if self.leads_to(address) else None
 
     def _host(self, host: str) -> Known | Ask:
-        if host in self.hosts:
-            return Known(self.hosts[host])
-        if host == GATEWAY_LABEL:
-            return Known(self.gateways)
+        named = self.named
+        if host in named:
+            return Known(named[host])
         return Ask((*(f"{host}.{domain}" for domain in self.domains), host))

@@ -126,7 +126,11 @@ class Naming:
             host.name: tuple(seen for one in host.addresses if made.leads_to(seen := names.to_user(one)))
             for host in welcome.hosts
         }
-        names.zone = replace(made, hosts={host: addresses for host, addresses in hosts.items() if addresses})
+        names.zone = replace(
+            made,
+            hosts={host: addresses for host, addresses in hosts.items() if addresses},
+            leases={_own_label(): welcome.addresses},
+        )
         own = networks.nameservers()
         # One that the tunnel does not lead to would be another machine of this one's surroundings.
         names.resolvers = tuple(
@@ -225,11 +229,16 @@ class Naming:
             via=self._via,
             reason=self._reason,
             server=f"{sockets.address}:{sockets.port}",
-            hosts=[f"{host}.{made.own}" for host in (*made.hosts, zone.GATEWAY_LABEL)] if made else [],
+            hosts=[f"{host}.{made.own}" for host in made.named] if made else [],
             domains=list(made.domains) if made and self._names.resolvers else [],
             resolvers=[str(one) for one in self._names.resolvers],
             left_out=self._left_out,
         )
+
+
+def _own_label() -> str:
+    """What this machine is called, without the domain that some have in their host name."""
+    return zone.label(socket.gethostname().partition(".")[0], "localhost")
 
 
 def _index(link: str) -> int:

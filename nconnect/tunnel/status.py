@@ -60,7 +60,7 @@ class NamesStatus(msgspec.Struct, frozen=True):
     server: str
     """host:port of our resolver."""
     hosts: list[str]
-    """Names that the provider gave."""
+    """Names that the provider gave, and this machine's own there."""
     domains: list[str]
     """Domains in which the provider's resolvers are asked."""
     resolvers: list[str]

@@ -4,12 +4,12 @@
 
     user                   internet              provider                 lan 192.168.77.0/24
     getent ─ resolv.conf                         nconnect serve           .20  dnsmasq: lan
-    ├ 127.78.67.x          nconnect devnet       --dns 192.168.77.20
+    ├ 127.78.67.x          nconnect devnet       --dns 192.168.77.20      .121 camera, by DHCP
     │ nconnect up ────────────────────────────── --domain lan
     └ 127.0.0.2                                  --host gpu=192.168.77.20
       dnsmasq: the user's own resolver
 
-The user has an /etc of its own: what stands in this machine's is not touched.
+The user has an /etc and a host name of its own: what stands in this machine's is not touched.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from nconnect.demo.lab import (
 )
 from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
+from nconnect.tunnel.status import UpStatus
 
 from .conftest import OWN_RESOLVER, RESOLV_CONF
 
@@ -46,6 +47,11 @@ SEED = "seed.example.org"
 ELSEWHERE = "198.51.100.77"
 COPIED = ("passwd", "group", "nsswitch.conf", "hosts", "ld.so.cache", "protocols", "services", "alternatives")
 """Of /etc: what programs here cannot do without."""
+MACHINE = "laptop"
+"""What the user's machine is called."""
+LEASED = "192.168.77.121"
+DHCP_LEASES = f"0 02:00:00:00:00:21 {LEASED} camera *\n"
+"""What the LAN's resolver, which is its DHCP server as well, has given out: until when, to whom."""
 LAN_NAMES = (
     "--local=/lan/",
     f"--host-record=nas.lan,{LAN_HOST},{LAN_HOST6}",
@@ -72,8 +78,8 @@ class User:
     own_dns: Process
 
     def inside(self, *argv: str) -> list[str]:
-        """The command, with this /etc."""
-        return ["sh", "-ec", 'mount --bind "$0" /etc; exec "$@"', str(self.etc), *argv]
+        """The command, with this /etc and on a machine of this name."""
+        return called(MACHINE, "sh", "-ec", 'mount --bind "$0" /etc; exec "$@"', str(self.etc), *argv)
 
     async def up(self, *options: str) -> Process:
         command = nconnect_command("up", "--peer", self.address, *options)
@@ -92,8 +98,19 @@ class User:
         done = await self.lab.run(Party.USER, command, check=False)
         return sorted({line.split()[0] for line in done.stdout.splitlines()})
 
+    async def name_of(self, address: str) -> str:
+        """The name of an address; empty if it has none."""
+        done = await self.lab.run(Party.USER, self.inside("getent", "hosts", address), check=False)
+        return done.stdout.split()[1] if done.stdout else ""
+
     def resolv_conf(self) -> str:
         return (self.etc / "resolv.conf").read_text()
+
+
+def called(name: str, *argv: str) -> list[str]:
+    """The command on a machine of this name."""
+    script = 'echo "$0" >/proc/sys/kernel/hostname; exec "$@"'
+    return ["unshare", "--uts", "sh", "-ec", script, name, *argv]
 
 
 async def start_dns(lab: Lab, party: Party, address: str, *names: str) -> Process:
@@ -122,7 +139,10 @@ async def user(network: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Us
         (etc / "resolv.conf").write_text(RESOLV_CONF)
     key = await steps.public_key(network, Party.USER)
     _, address = await steps.start_serve(network, *NAMES, lan=(LAN, LAN6), allow=(key,))
-    lan_dns = await start_dns(network, Party.LAN, LAN_HOST, *LAN_NAMES)
+    leases = network.directory / "leases"
+    leases.write_text(DHCP_LEASES)
+    dhcp = ("--domain=lan", f"--dhcp-range={LEASED},{LEASED}", f"--dhcp-leasefile={leases}")
+    lan_dns = await start_dns(network, Party.LAN, LAN_HOST, *LAN_NAMES, *dhcp)
     own_dns = await start_dns(network, Party.USER, OWN_RESOLVER, *OWN_NAMES)
     yield User(network, etc, address, lan_dns, own_dns)
     assert (etc / "resolv.conf").is_symlink() is (request.param == "link")
@@ -137,9 +157,9 @@ async def test_names(user: User) -> None:
     assert await user.look_up("gpu.office.nc") == [LAN_HOST]
     assert await user.look_up("nas.office.nc") == [LAN_HOST, LAN_HOST6]
     assert await user.look_up("printer.office.nc") == [LAN_HOST]
+    assert await user.look_up("camera.office.nc") == [LEASED]
     assert len(await user.look_up("gateway.office.nc")) == 2
-    lookup = await user.lab.run(Party.USER, user.inside("getent", "hosts", LAN_HOST))
-    assert lookup.stdout.split()[1] == "gpu.office.nc"
+    assert await user.name_of(LAN_HOST) == "gpu.office.nc"
 
     # What is not the provider's to say.
     assert await user.look_up("evil.lan") == []
@@ -150,11 +170,31 @@ async def test_names(user: User) -> None:
     assert "left out the domain example.org: names of the Internet" in up.output()
 
     shown = await user.nconnect("status")
-    assert "gpu.office.nc, gateway.office.nc, *.lan" in shown
+    assert "gpu.office.nc, gateway.office.nc, laptop.office.nc, *.lan" in shown
     assert "/etc/resolv.conf asks 127.78.67." in shown
 
     assert await up.stop() == 0
     assert difference(before, await host_state(user.lab, Party.USER)) == ""
+
+
+async def test_a_lease_has_the_name_of_its_machine(user: User) -> None:
+    """On that machine; another user's machine hears neither its name nor its address."""
+    lab = user.lab
+    await lab.run_nconnect(Party.PROVIDER, "allow", await steps.public_key(lab, Party.INTERNET))
+    other = lab.start(
+        Party.INTERNET, called("desk", *nconnect_command("up", "--peer", user.address)), name="up"
+    )
+    await other.wait_for("^connected to ", steps.START_SECONDS)
+    up = await user.up("--resolv-conf", "--name", "office")
+    own, others = await steps.up_status(lab), await steps.status(lab, Party.INTERNET)
+    assert isinstance(others, UpStatus)
+    assert await user.look_up("laptop.office.nc") == sorted(own.addresses)
+    for address in own.addresses:
+        assert await user.name_of(address) == "laptop.office.nc"
+    assert await user.look_up("desk.office.nc") == []
+    for address in others.addresses:
+        assert await user.name_of(address) == ""
+    assert await up.stop() == 0
 
 
 async def test_a_domain_of_the_internet_is_the_providers_if_the_user_says_so(user: User) -> None:
@@ -207,8 +247,8 @@ async def test_a_network_that_has_another_name_here(user: User) -> None:
     up = await user.up("--resolv-conf", "--map", f"{LAN}=10.201.7.0/24", "--name", "office")
     assert await user.look_up("nas.lan") == ["10.201.7.20", LAN_HOST6]
     assert await user.look_up("gpu.office.nc") == ["10.201.7.20"]
-    found = await user.lab.run(Party.USER, user.inside("getent", "hosts", "10.201.7.20"))
-    assert found.stdout.split()[1] == "gpu.office.nc"
+    assert await user.look_up("camera.office.nc") == ["10.201.7.121"]
+    assert await user.name_of("10.201.7.20") == "gpu.office.nc"
     assert f"query[A] nas.lan from {PROVIDER_LAN_ADDRESS}" in user.lan_dns.output()
     assert await up.stop() == 0
 
@@ -253,7 +293,7 @@ async def test_who_is_granted_one_service_hears_of_it_alone(user: User) -> None:
     assert await user.look_up("nas.lan") == []
     assert "query" not in user.lan_dns.output()
     status = await user.nconnect("status")
-    assert "gpu.office.nc, gateway.office.nc\n" in status
+    assert "gpu.office.nc, gateway.office.nc, laptop.office.nc\n" in status
     assert await up.stop() == 0
 
 

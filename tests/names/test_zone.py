@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -10,6 +11,7 @@ from nconnect.errors import UsageError
 from nconnect.names.zone import (
     Ask,
     AskName,
+    IPAddress,
     Known,
     Meaning,
     Named,
@@ -22,11 +24,13 @@ from nconnect.names.zone import (
 
 GATEWAY = ip_address("100.64.0.1")
 GPU = ip_address("192.168.1.20")
+LEASE = ip_address("100.64.0.2")
 ZONE = Zone(
     peer="gpu-box",
     reachable=(ip_network("192.168.1.0/24"), ip_network("fd00:1::/64")),
     gateways=(GATEWAY,),
     hosts={"gpu": (GPU,)},
+    leases={"laptop": (LEASE,)},
     domains=("lan", "home.arpa"),
 )
 
@@ -38,12 +42,15 @@ ZONE = Zone(
         ("GPU.GPU-Box.NC", Known((GPU,))),
         ("gateway.gpu-box.nc", Known((GATEWAY,))),
         ("gpu-box.nc", Known((GATEWAY,))),
+        ("laptop.gpu-box.nc", Known((LEASE,))),
         ("nas.gpu-box.nc", Ask(("nas.lan", "nas.home.arpa", "nas"))),
         ("nas.lan.", Ask(("nas.lan",))),
         ("lan", Ask(("lan",))),
         ("printer.office.home.arpa", Ask(("printer.office.home.arpa",))),
         ("20.1.168.192.in-addr.arpa", Named(("gpu.gpu-box.nc",))),
         ("1.0.64.100.in-addr.arpa", Named(("gateway.gpu-box.nc",))),
+        ("2.0.64.100.in-addr.arpa", Named(("laptop.gpu-box.nc",))),
+        ("3.0.64.100.in-addr.arpa", None),
         ("21.1.168.192.in-addr.arpa.", AskName(ip_address("192.168.1.21"))),
         ("21.2.168.192.in-addr.arpa", None),
         ("1.0.0.127.in-addr.arpa", None),
@@ -64,8 +71,15 @@ def test_a_system_resolver_asks_for_these_domains_only() -> None:
     assert ZONE.all_domains == (
         *("gpu-box.nc", "lan", "home.arpa"),
         *("1.168.192.in-addr.arpa", "0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"),
-        "1.0.64.100.in-addr.arpa",
+        *("1.0.64.100.in-addr.arpa", "2.0.64.100.in-addr.arpa"),
     )
+
+
+@pytest.mark.parametrize(("called", "meant"), [("gpu", GPU), ("gateway", GATEWAY)])
+def test_a_machine_called_as_something_of_the_providers_is_not_meant(called: str, meant: IPAddress) -> None:
+    zone = dataclasses.replace(ZONE, leases={called: (LEASE,)})
+    assert zone.meaning(f"{called}.gpu-box.nc") == Known((meant,))
+    assert zone.meaning("2.0.64.100.in-addr.arpa") is None
 
 
 @pytest.mark.parametrize(

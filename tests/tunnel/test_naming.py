@@ -38,7 +38,9 @@ WELCOME = control.Welcome(
         control.Host("me", (ip_address("127.0.0.1"),)),
     ),
 )
-REVERSE = ["1.168.192.in-addr.arpa", "1.0.64.100.in-addr.arpa"]
+REVERSE = ["1.168.192.in-addr.arpa", "1.0.64.100.in-addr.arpa", "2.0.64.100.in-addr.arpa"]
+MACHINE = "My-Laptop.home.example"
+"""What the user's machine is called."""
 
 
 class User:
@@ -92,6 +94,7 @@ async def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(resolvconf, "PATH", conf)
     monkeypatch.setattr(resolved, "NSSWITCH", tmp_path / "none")
     user = User(fake)
+    monkeypatch.setattr(socket, "gethostname", lambda: MACHINE)
     monkeypatch.setattr(networks, "search_domains", lambda: user.own_domains)
     monkeypatch.setattr(networks, "nameservers", lambda: user.own_resolvers)
     yield user
@@ -110,7 +113,7 @@ async def test_systemd_resolved_asks_for_the_providers_domains(user: User) -> No
     assert await user.ask("example.com") == ["not ours"]
     status = user.naming.status()
     assert (status.via, status.reason) == (RESOLVED, "")
-    assert status.hosts == ["gpu.gpu-box.nc", "gateway.gpu-box.nc"]
+    assert status.hosts == ["gpu.gpu-box.nc", "gateway.gpu-box.nc", "my-laptop.gpu-box.nc"]
     assert status.domains == ["lan"]
     assert status.resolvers == ["192.168.1.1"]
     assert user.naming.resolver == "", "resolv.conf stays as it is"
@@ -233,6 +236,20 @@ async def test_the_users_name_for_a_provider_counts(user: User) -> None:
     assert await user.ask("gpu.office.nc") == ["192.168.1.20"]
 
 
+# --- this machine's own lease ---
+
+
+async def test_this_machines_lease_has_its_name(user: User) -> None:
+    both = ip_address("100.64.0.2"), ip_address("fd00:2::2")
+    await user.connect(dataclasses.replace(WELCOME, addresses=both))
+    assert await user.ask("my-laptop.gpu-box.nc") == ["100.64.0.2"]
+    assert await user.ask("my-laptop.gpu-box.nc", "AAAA") == ["fd00:2::2"]
+    assert await user.ask("2.0.64.100.in-addr.arpa", "PTR") == ["my-laptop.gpu-box.nc."]
+    await user.update(dataclasses.replace(WELCOME, addresses=(ip_address("100.64.0.9"),)))
+    assert await user.ask("my-laptop.gpu-box.nc") == ["100.64.0.9"], "a new lease"
+    assert await user.ask("2.0.64.100.in-addr.arpa", "PTR") == ["not ours"]
+
+
 # --- what the tunnel leads to ---
 
 
@@ -250,7 +267,11 @@ async def test_a_route_that_is_left_out_takes_its_names_along(user: User) -> Non
     user.naming.update(WELCOME, [GATEWAY], ())
     await user.naming.settled()
     status = user.naming.status()
-    assert (status.hosts, status.resolvers, status.domains) == (["gateway.gpu-box.nc"], [], [])
+    assert (status.hosts, status.resolvers, status.domains) == (
+        ["gateway.gpu-box.nc", "my-laptop.gpu-box.nc"],
+        [],
+        [],
+    )
 
 
 async def test_this_machines_own_resolver_is_not_the_providers(user: User) -> None:
