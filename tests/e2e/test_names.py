@@ -45,6 +45,8 @@ pytestmark = pytest.mark.netns
 
 SEED = "seed.example.org"
 ELSEWHERE = "198.51.100.77"
+INSIDE = "192.168.77.53"
+INSIDE_CONF = f"nameserver {INSIDE}\noptions timeout:1 attempts:2\n"
 COPIED = ("passwd", "group", "nsswitch.conf", "hosts", "ld.so.cache", "protocols", "services", "alternatives")
 """Of /etc: what programs here cannot do without."""
 MACHINE = "laptop"
@@ -102,6 +104,10 @@ class User:
         """The name of an address; empty if it has none."""
         done = await self.lab.run(Party.USER, self.inside("getent", "hosts", address), check=False)
         return done.stdout.split()[1] if done.stdout else ""
+
+    def seed_questions(self) -> int:
+        """How often the user's own resolver was asked for the seed."""
+        return self.own_dns.output().count(f"] {SEED} from ")
 
     def resolv_conf(self) -> str:
         return (self.etc / "resolv.conf").read_text()
@@ -264,6 +270,59 @@ async def test_who_finds_no_names_finds_the_way_back(user: User) -> None:
     await steps.start_devnet(user.lab)
     await up.wait_for("(?s)connection lost.*^connected to ", steps.START_SECONDS)
     assert await user.look_up("nas.lan") == [LAN_HOST, LAN_HOST6]
+    assert await up.stop() == 0
+
+
+# --- a resolver inside an offered prefix ---
+
+
+@pytest.fixture
+async def inside(user: User) -> AsyncIterator[User]:
+    """The user's only resolver has an address of the offered prefix, and is in the Internet.
+
+    ::
+
+        user ── default route ── internet, 192.168.77.53: dnsmasq, which knows the seed
+         └ nc-up: 192.168.77.0/24, the provider's LAN, where nobody has that address
+    """
+    await user.lab.run(Party.INTERNET, ["ip", "address", "add", f"{INSIDE}/32", "dev", "lo"])
+    await user.own_dns.stop()
+    user.own_dns = await start_dns(user.lab, Party.INTERNET, INSIDE, *OWN_NAMES)
+    conf = user.etc / "resolv.conf"
+    conf.write_text(INSIDE_CONF)
+    yield user
+    assert conf.read_text() == INSIDE_CONF
+    conf.write_text(RESOLV_CONF)
+
+
+async def test_a_resolver_inside_an_offered_prefix(inside: User) -> None:
+    """All relays die and others take their place: the seed's name is asked for outside the tunnel again."""
+    up = await inside.up("--resolv-conf")
+    assert await inside.look_up("nas.lan") == [LAN_HOST, LAN_HOST6]
+    assert await inside.look_up("shop.example.org") == [ELSEWHERE]
+    asked = inside.seed_questions()
+    [devnet] = [process for process in inside.lab.processes if process.name == "devnet"]
+    devnet.kill()
+    await up.wait_for("^connection lost", steps.START_SECONDS)
+    assert await inside.look_up(SEED) == [DEVNET_ADDRESS], "while the tunnel is down, and its routes stand"
+    await steps.start_devnet(inside.lab)
+    await up.wait_for("(?s)connection lost.*^connected to ", steps.START_SECONDS)
+    assert inside.seed_questions() > asked + 1
+    assert await inside.look_up("nas.lan") == [LAN_HOST, LAN_HOST6]
+    assert await up.stop() == 0
+
+
+@pytest.mark.parametrize("user", ["file"], indirect=True)
+@pytest.mark.parametrize("options", [(), ("--kill-switch",)], ids=["open", "closed"])
+async def test_a_start_while_an_old_state_stands(inside: User, options: tuple[str, ...]) -> None:
+    """What was killed left its firewall and its resolver, with a kill switch also a prefix that is closed."""
+    up = await inside.up("--resolv-conf", *options)
+    up.kill()
+    assert inside.resolv_conf() != INSIDE_CONF
+    asked = inside.seed_questions()
+    up = await inside.up("--resolv-conf", *options)
+    assert inside.seed_questions() > asked
+    assert await inside.look_up("nas.lan") == [LAN_HOST, LAN_HOST6]
     assert await up.stop() == 0
 
 
