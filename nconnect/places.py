@@ -44,6 +44,10 @@ class Places(NamedTuple):
         """The journal of the instance of that name."""
         return self.journals / f"{name}{JOURNAL_SUFFIX}"
 
+    def addresses(self, name: str) -> Path:
+        """What names of seeds and relays meant last, for the instance of that name."""
+        return self.state / "addresses" / f"{name}.json"
+
     def environment(self) -> dict[str, str]:
         """The variables with which `places` returns these."""
         return {

@@ -90,7 +90,8 @@ def command(
     from nconnect.tunnel.connector import Connector, ConnectorOptions
 
     names = naming.options(sockets, where, name, domains, resolv_conf) if sockets else None
+    kept = where.journal(name), where.addresses(name)
     options = ConnectorOptions(
-        address, name, config.network, where.journal(name), accept, wait, token, kill_switch, names, maps
+        address, name, config.network, *kept, accept, wait, token, kill_switch, names, maps
     )
     return running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)

@@ -25,6 +25,7 @@ from nconnect.nkn.config import ClientConfig
 from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.tunnel import control, health, joining, overlay, routes, status
+from nconnect.tunnel.addresses import KeptAddresses
 from nconnect.tunnel.link import Link
 from nconnect.tunnel.mapping import Mapping
 from nconnect.tunnel.naming import Naming, NamingOptions, NoNames
@@ -42,6 +43,8 @@ class ConnectorOptions:
     name: str
     network: NetworkSection
     journal: Path
+    addresses: Path
+    """Where those of seeds and relays are kept."""
     accept: tuple[control.IPNetwork, ...] = ()
     """Public prefixes that may be routed to the provider although no LAN has them."""
     wait: bool = False
@@ -63,6 +66,8 @@ class Connector:
         self._options = options
         self._say = say
         self._loop = asyncio.get_running_loop()
+        self._addresses = KeptAddresses(options.addresses)
+        self._addresses.recall()
         self._client = MultiClient(
             key,
             joining.identifier("up", key, options.invite),
@@ -187,6 +192,7 @@ class Connector:
         self._apply_routes()
         self._pump.add(link, None)
         self._standing.linked(self._loop.time())
+        self._addresses.save()
         self._say(self._description(link))
 
     def _check_first_choice(self, welcome: control.Welcome) -> None:

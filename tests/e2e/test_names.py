@@ -326,6 +326,23 @@ async def test_a_start_while_an_old_state_stands(inside: User, options: tuple[st
     assert await up.stop() == 0
 
 
+@pytest.mark.parametrize("user", ["file"], indirect=True)
+async def test_a_start_that_finds_no_resolver(user: User) -> None:
+    """This machine's own asks one in a prefix that a kill switch has closed, of which we cannot know."""
+    await user.lab.run(Party.INTERNET, ["ip", "address", "add", f"{INSIDE}/32", "dev", "lo"])
+    beyond = await start_dns(user.lab, Party.INTERNET, INSIDE, *OWN_NAMES)
+    await user.own_dns.stop()
+    user.own_dns = await start_dns(user.lab, Party.USER, OWN_RESOLVER, f"--server={INSIDE}")
+    up = await user.up("--resolv-conf", "--kill-switch")
+    assert SEED in beyond.output()
+    up.kill()
+    assert await user.look_up(SEED) == []
+    up = await user.up("--resolv-conf", "--kill-switch")
+    assert await user.look_up("nas.lan") == [LAN_HOST, LAN_HOST6]
+    assert await up.stop() == 0
+    assert await user.look_up(SEED) == [DEVNET_ADDRESS]
+
+
 async def test_a_resolver_on_the_provider_itself(user: User) -> None:
     """Its own addresses are closed to users; the port of the resolver that it offers is not."""
     lab = user.lab

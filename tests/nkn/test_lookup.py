@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -95,6 +96,28 @@ async def test_memory_is_bounded(system: System) -> None:
     assert await names.addresses("1.example", 30003) == [FIRST]
     with pytest.raises(OSError, match="Temporary failure"):
         await names.addresses("0.example", 30003)
+
+
+async def test_what_an_earlier_process_knew(system: System) -> None:
+    earlier, names = Lookup(), Lookup()
+    await earlier.addresses(SEED, 30003)
+    names.recall(earlier.known())
+    system.answer = DOWN
+    assert await names.addresses(SEED, 30003) == [FIRST]
+    assert await names.addresses(SEED, 30005) == [(*FIRST[:4], ("192.0.2.1", 30005))]
+    system.answer = [SECOND]
+    assert await names.addresses(SEED, 30003) == [SECOND], "what holds now counts more"
+    assert names.known() == {SEED: (ip_address("192.0.2.2"),)}
+
+
+async def test_what_was_recalled_is_known_on(system: System) -> None:
+    names, known = Lookup(), {"other.example": (ip_address("2001:db8::1"),)}
+    names.recall(known)
+    await names.addresses("192.0.2.1", 80)
+    assert names.known() == known, "an address needs no name"
+    system.answer = DOWN
+    [(family, *_, address)] = await names.addresses("other.example", 80)
+    assert (family, address) == (socket.AF_INET6, ("2001:db8::1", 80, 0, 0))
 
 
 async def test_addresses_need_no_resolver() -> None:

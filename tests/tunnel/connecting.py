@@ -115,6 +115,7 @@ async def running_user(
         name="test",
         network=NetworkSection(seed_rpc=(devnet.rpc_url,), sub_clients=PATHS),
         journal=journal(directory),
+        addresses=directory / "addresses.json",
         wait=wait,
     )
     user = User(Connector(options, USER, said.append), host, said)
