@@ -20,7 +20,7 @@ install_nconnect() {
         PIP_NO_INDEX=1 PIP_FIND_LINKS=/srv/wheels EXTRAS=demo /srv/nconnect/scripts/install
         printf '%s\n' "$wanted" >$stamp
     fi
-    install -D -m 755 -t $lab /srv/nconnect/scripts/lab/{downloads.py,state}
+    install -D -m 755 -t $lab /srv/nconnect/scripts/lab/{downloads.py,names.py,state}
 }
 
 # service NAME COMMAND...: a service of the lab, restarted for ever; an address may come a moment after it.

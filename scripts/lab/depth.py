@@ -29,6 +29,10 @@ class Depth(abc.ABC):
     relay = "203.0.113.10"
     name = ""
     """A name of that address, where programs of the user know the provider's names."""
+    lan_name = "nas.lan"
+    """Another one, which the LAN's own resolver knows (inference.sh)."""
+    foreign = "www.example.org", "198.51.100.7"
+    """A name of the Internet, which the user's own resolver knows (relay.sh), and what it means."""
     patience = 1.0
     """How many times slower than this machine's own processes the machines may be."""
     source = "/var/lib/lab-downloads/weights"

@@ -87,9 +87,10 @@ class Nspawn(SystemdDepth):
         self._tun(machine).chmod(0o666)
         (place / "etc/hostname").write_text(f"{machine}\n")
         for link, address in ADDRESSES[machine].items():
+            resolver = f"DNS={self.relay}\n" if machine is Machine.USER else ""
             (place / f"etc/systemd/network/{link}.network").write_text(
                 f"[Match]\nName={link}\n"
-                f"[Network]\nAddress={address}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+                f"[Network]\nAddress={address}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n{resolver}"
             )
 
     async def _boot(self, machine: Machine) -> None:

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from nconnect.errors import NconnectError
+from nconnect.names import listening
 from scripts.lab.depth import Depth, Machine
 
 CONNECT_SECONDS = 60.0
@@ -32,6 +33,10 @@ ANSWER_SECONDS = 3.0
 """For an answer of the model server, or a connection to it, times the patience as well."""
 DOWNLOAD_SECONDS = 300.0
 POLL_SECONDS = 0.2
+WATCHED = "table inet lab_names"
+OUT = "type filter hook output priority 0"
+WATCH = f"{WATCHED} {{ chain out {{ {OUT}; ip daddr {listening.NETWORK}0/24 counter; }}; }}"
+"""Counts what is sent to resolvers of ours."""
 PART = 0.08
 """Share of the download that arrives between one misfortune and the next."""
 
@@ -60,6 +65,8 @@ class Scenario:
         for machine in (Machine.PROVIDER, Machine.USER):
             await depth.start(machine)
         await self._reachable("services started")
+        if self._depth.name:
+            await self._split()
         async with self._download():
             await self._restart("restart of the provider's service", Machine.PROVIDER)
             await self._restart("restart of the user's service", Machine.USER)
@@ -69,6 +76,8 @@ class Scenario:
             await self._misfortune("power cut at the user", Machine.USER, power=False)
         await self._nothing_left()
         await self._unreachable()
+        if self._depth.name:
+            await self._forgotten()
 
     async def _unreachable(self) -> None:
         """The LAN does not answer the user, whichever neighbour it takes for a router."""
@@ -100,20 +109,54 @@ class Scenario:
         model = json.loads(done.stdout)["data"][0]["id"]
         self.say(f"{self.url}: {model}, {time.monotonic() - start:.1f} s after: {since}")
         if name := self._depth.name:
-            await self._named(name)
+            # A moment after packets flow: systemd-resolved has to be told.
+            await self._named(name, self._depth.inference)
 
-    async def _named(self, name: str) -> None:
-        """The user's programs know the name, a moment after packets flow: systemd-resolved has to be told."""
+    async def _named(self, name: str, wanted: str) -> None:
+        """The user's programs know what the name means, or soon will."""
         found = ""
         try:
             async with asyncio.timeout(CONNECT_SECONDS * self._depth.patience):
-                while found.split()[:1] != [self._depth.inference]:
+                while found.split()[:1] != [wanted]:
                     await asyncio.sleep(POLL_SECONDS)
                     found = (await self._depth.run(Machine.USER, f"getent hosts {name}", check=False)).stdout
         except TimeoutError:
-            wanted = self._depth.inference
             raise NconnectError(f"{name} should be {wanted}, but is {found or 'unknown'}") from None
-        self.say(f"{name} is {self._depth.inference}")
+        self.say(f"{name} is {wanted}")
+
+    async def _split(self) -> None:
+        """Each name is asked of whom it belongs to: foreign ones never of us, the provider's only of us."""
+        depth = self._depth
+        await depth.run(Machine.USER, f"nft '{WATCH}'")
+        before = await self._questions()
+        await self._named(*depth.foreign)
+        if await self._questions() != before:
+            raise NconnectError(f"our resolver was asked for {depth.foreign[0]}")
+        await self._named(depth.lan_name, depth.inference)
+        if await self._questions() == before:
+            raise NconnectError(f"our resolver was not asked for {depth.lan_name}")
+        await depth.run(Machine.USER, f"nft delete {WATCHED}")
+        asked = (await depth.run(Machine.RELAY, "journalctl -u lab-names -o cat")).stdout
+        if depth.foreign[0] not in asked or depth.lan_name in asked:
+            raise NconnectError(f"the user's own resolver was asked for other names than it should:\n{asked}")
+        self.say(
+            f"only we were asked for {depth.lan_name}, only the user's own resolver for {depth.foreign[0]}"
+        )
+
+    async def _questions(self) -> str:
+        """How many packets went to resolvers of ours while `WATCH` counts."""
+        counting = f"nft list {WATCHED} | grep -o 'packets [0-9]*'"
+        return (await self._depth.run(Machine.USER, counting)).stdout
+
+    async def _forgotten(self) -> None:
+        """Without nconnect the provider's names mean nothing, and all others what they meant."""
+        names = self._depth.name, self._depth.lan_name
+        for name in names:
+            done = await self._depth.run(Machine.USER, f"getent hosts {name}", check=False)
+            if done.returncode == 0:
+                raise NconnectError(f"the user still knows {done.stdout}")
+        await self._named(*self._depth.foreign)
+        self.say(f"without nconnect the user does not know {', '.join(names)}")
 
     @contextlib.asynccontextmanager
     async def _download(self) -> AsyncIterator[None]:
@@ -202,7 +245,7 @@ class Scenario:
             raise NconnectError(f"{title}: the download broke off")
 
     async def _misfortune(self, title: str, machine: Machine, *, power: bool) -> None:
-        """In the middle of the download; the services come back by themselves, and the download goes on."""
+        """In the middle of the download; nconnect comes back with the machine, and the download goes on."""
         await self._part()
         if await self._received() >= self._depth.megabytes << 20:
             raise NconnectError("the download is over already; it must be larger, or slower")

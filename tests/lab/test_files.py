@@ -56,6 +56,13 @@ def test_the_configuration_names_the_relay_and_the_lan() -> None:
     assert f"relay={Depth.relay}\nlan={Depth.lan}\n" in text("scripts/lab/prepare")
 
 
+def test_the_name_servers_know_what_is_asked_for() -> None:
+    from scripts.lab.depth import Depth
+
+    assert f'"{Depth.lan_name}=$address"' in text("scripts/lab/inference.sh")
+    assert "=".join(Depth.foreign) in text("scripts/lab/relay.sh")
+
+
 @pytest.mark.parametrize("arguments", [["--virtualbox"], ["--nspawn", "--vagrant"]])
 def test_an_unknown_depth_is_wrong_usage(arguments: list[str]) -> None:
     done = subprocess.run([ROOT / "scripts/lab/run", *arguments], capture_output=True, text=True)

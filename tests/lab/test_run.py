@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.lab
-
 RUN = Path(__file__).parents[2] / "scripts/lab/run"
 # From nothing: a root file system is built, too.
 LAB_SECONDS = 600.0
 BOOT_SECONDS = 300.0
 GONE_SECONDS = 20.0
+
+# A lab that takes too long is ended by the test itself, which then shows its events.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(LAB_SECONDS + 60.0)]
 
 
 def cache() -> Path:
