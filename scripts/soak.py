@@ -38,6 +38,7 @@ from nconnect.places import Places
 from nconnect.tunnel import asking
 from nconnect.tunnel.status import decode
 from scripts.command import INTERRUPTED, end_like_interrupt
+from tests.e2e.timeline import RecordedLab
 
 PATIENCE = 90.0
 """Seconds after which a connection that does not go on counts as lost. On a machine at rest it goes on within
@@ -52,6 +53,9 @@ SETTLE = 15.0
 all of its nodes."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a process that may still settle; each look runs some commands."""
+
+EVENTS = 60
+"""That are shown of the end of what happened, if something is not as it should be."""
 
 RULE_PRIORITY = "5200"
 
@@ -350,13 +354,18 @@ def held_table(looks: Sequence[Look]) -> list[str]:
     ]
 
 
+def last_events(lab: RecordedLab) -> list[str]:
+    """The end of what happened, for whoever has to understand it."""
+    return ["what happened at last:", *lab.events()[-EVENTS:]]
+
+
 async def soak(minutes: float, seed: int) -> int:
     """Make things fail for so long; the exit code."""
     choice = random.Random(seed)
     stalls: dict[str, list[float]] = {}
     name = "the start"
     print(f"seed {seed}, {minutes:g} minutes", flush=True)
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         run = Soak(lab, choice)
         try:
             await run.start()
@@ -365,6 +374,7 @@ async def soak(minutes: float, seed: int) -> int:
                 await asyncio.sleep(choice.uniform(*REST))
                 await run.look_at_new()
                 name = choice.choice(list(run.failures))
+                lab.note("soak", name)
                 stall = await run.fail(name)
                 stalls.setdefault(name, []).append(stall)
                 print(f"{time.strftime('%H:%M:%S')}  {name:<28} {stall:6.2f} s", flush=True)
@@ -375,13 +385,23 @@ async def soak(minutes: float, seed: int) -> int:
             left = await run.left_behind()
         except NconnectError as error:
             said = {process.name: f"{process.name} said:\n{process.tail()}" for process in lab.processes}
-            print("", *said.values(), "", f"NOT OK after {name}, with --seed {seed}: {error}", sep="\n")
+            print(
+                "",
+                *said.values(),
+                "",
+                *last_events(lab),
+                "",
+                f"NOT OK after {name}, with --seed {seed}: {error}",
+                sep="\n",
+            )
             return 1
     print("", *stall_table(stalls), "", *held_table(run.looks), "", sep="\n")
     print(f"One TCP connection carried {blocks:,} blocks of 16 KiB each way through all of it; seed {seed}.")
     problems = [*grown(run.looks), *([f"left behind:\n{left}"] if left else [])]
     for problem in problems:
         print(f"NOT OK: {problem}")
+    if problems:
+        print("", *last_events(lab), sep="\n")
     return 1 if problems else 0
 
 

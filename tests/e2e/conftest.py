@@ -22,7 +22,7 @@ from nconnect.demo.lab import Lab, Party
 from nconnect.demo.tunnel import Tunnel as Tunnel
 from nconnect.demo.tunnel import connect as connect
 
-from .timeline import RecordedLab
+from .timeline import LABS, RecordedLab, forget_ended
 
 OWN_RESOLVER = "127.0.0.2"
 STATUS_SECONDS = 60.0
@@ -82,11 +82,10 @@ async def shared_tunnel() -> AsyncIterator[Tunnel]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails shows what happened in its lab, in order."""
+    """A test that fails shows what happened in its lab, in order; so does a fixture."""
     report = yield
-    if report.failed and isinstance(item, pytest.Function):
-        # A lab, or what has one.
-        found = [getattr(value, "lab", value) for value in item.funcargs.values()]
-        for lab in {one for one in found if isinstance(one, RecordedLab)}:
-            report.sections.append(("what happened", "\n".join(lab.events())))
+    if report.failed:
+        report.sections.extend(("what happened", "\n".join(lab.events())) for lab in LABS)
+    if report.when == "teardown":
+        forget_ended()
     return report

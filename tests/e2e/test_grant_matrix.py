@@ -36,6 +36,7 @@ from nconnect.demo.process import Process
 from nconnect.tunnel.status import UpStatus
 
 from .matrix_peer import PORTS
+from .timeline import RecordedLab
 
 pytestmark = pytest.mark.netns
 
@@ -95,7 +96,7 @@ class Site:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[Site]:
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         await steps.start_devnet(lab)
         key, other = [await steps.public_key(lab, party) for party in (Party.USER, Party.INTERNET)]
         for address in (METADATA, METADATA6, *LINK_LOCAL):

@@ -43,6 +43,7 @@ from nconnect.tunnel.link import DIAL_TIMEOUT, SILENCE_TIMEOUT
 from nconnect.tunnel.status import UpStatus
 
 from .conftest import Tunnel
+from .timeline import RecordedLab
 
 pytestmark = pytest.mark.netns
 
@@ -102,7 +103,7 @@ async def eventually(lab: Lab, party: Party, state: str, seconds: float) -> int:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def two_users() -> AsyncIterator[Tunnel]:
     """A provider with two users, in `user` and in `internet`; and something that listens on each machine."""
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         devnet = await steps.start_devnet(lab)
         before = {party: await host_state(lab, party) for party in Party}
         keys = [await steps.public_key(lab, party) for party in (Party.USER, Party.INTERNET)]

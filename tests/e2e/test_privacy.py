@@ -38,6 +38,7 @@ from nconnect.tunnel.status import UpStatus
 
 from .conftest import Tunnel, connect
 from .marker import HTTP_PORT
+from .timeline import RecordedLab
 
 pytestmark = pytest.mark.netns
 
@@ -93,7 +94,7 @@ async def capture(lab: Lab) -> Captured:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def captured() -> AsyncIterator[Captured]:
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         yield await capture(lab)
 
 

@@ -38,6 +38,7 @@ from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
 from nconnect.tunnel.status import ServeStatus, SocksStatus
 
+from .timeline import RecordedLab
 from .unprivileged import without_privileges
 
 pytestmark = pytest.mark.netns
@@ -116,14 +117,14 @@ async def connect(lab: Lab) -> Connected:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared() -> AsyncIterator[Connected]:
     """One connection for the tests that only use it."""
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         yield await connect(lab)
 
 
 @pytest.fixture
 async def connected() -> AsyncIterator[Connected]:
     """A connection of one's own, for tests that break it."""
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         yield await connect(lab)
 
 

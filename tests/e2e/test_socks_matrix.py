@@ -36,6 +36,7 @@ from nconnect.demo.lab import (
 from nconnect.demo.process import Process
 
 from .matrix_peer import PORTS
+from .timeline import RecordedLab
 
 pytestmark = pytest.mark.netns
 
@@ -92,7 +93,7 @@ def to(*targets: str) -> list[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site() -> AsyncIterator[Site]:
-    async with Lab.create() as lab:
+    async with RecordedLab.create() as lab:
         await steps.start_devnet(lab)
         users = (Party.USER, Party.INTERNET)
         keys = {party: await steps.public_key(lab, party) for party in users}

@@ -17,6 +17,14 @@ LOOK_SECONDS = 0.05
 """Between two looks at what processes print: so exact are the times of their lines."""
 MAX_LINE = 200
 
+LABS: list[RecordedLab] = []
+"""Those that are there, and those that have ended since `forget_ended` was called last."""
+
+
+def forget_ended() -> None:
+    """Nobody will ask any more what happened in labs that are not there."""
+    LABS[:] = [lab for lab in LABS if not lab.ended]
+
 
 class RecordedLab(Lab):
     """A lab whose commands, and all that its processes print, go to `events`."""
@@ -33,8 +41,14 @@ class RecordedLab(Lab):
     @classmethod
     def create(cls) -> Self:
         lab = super().create()
+        LABS.append(lab)
         threading.Thread(target=lab._watch, daemon=True).start()
         return lab
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has been removed."""
+        return self._closed.is_set()
 
     def note(self, who: str, what: str) -> None:
         """Write down an event of this moment."""
@@ -43,7 +57,8 @@ class RecordedLab(Lab):
             self._write(who, what)
 
     def _write(self, who: str, what: str) -> None:
-        self._events.append((time.monotonic() - self._began, who, " ⏎ ".join(what.splitlines())))
+        line = " ⏎ ".join(what.splitlines())[:MAX_LINE]
+        self._events.append((time.monotonic() - self._began, who, line))
 
     def events(self) -> list[str]:
         """All that has happened, a line each: seconds, who, what; what differs in numbers only is one."""
@@ -57,7 +72,7 @@ class RecordedLab(Lab):
                 if times > 2:
                     lines.pop()
                 count = f"   ({times}th of its kind)" if times > 2 else ""
-                lines.append(f"{moment:8.2f}  {who:<18} {what[:MAX_LINE]}{count}")
+                lines.append(f"{moment:8.2f}  {who:<18} {what}{count}")
                 last = kind
         return lines
 
