@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -26,6 +27,8 @@ from nconnect.demo.lab import LAN, LAN6, LAN_HOST, LAN_HOST6, PROVIDER_LAN_ADDRE
 from nconnect.demo.longflow import LongFlow
 from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
+from nconnect.host.networks import contains
+from nconnect.tunnel.control import IPNetwork
 from nconnect.tunnel.mapping import POOLS
 from nconnect.tunnel.status import UpStatus, decode
 
@@ -36,6 +39,8 @@ pytestmark = pytest.mark.netns
 PORT, OTHER_PORT = 8000, 8001
 REFUSED = "Couldn't connect to server"
 """What curl says at once, and of a time-out something else."""
+FIRST, LAST = "203.0.113.77", "203.0.113.78"
+"""Of routes that tell a watch on routes where to begin and to end."""
 COMPUTING = [sys.executable, str(Path(__file__).with_name("computing.py"))]
 PEER = [sys.executable, str(Path(__file__).with_name("matrix_peer.py"))]
 
@@ -108,7 +113,11 @@ async def start_serve(lab: Lab, *more: str, lan: tuple[str, ...] = (LAN, LAN6)) 
 
 
 async def test_both_machines_with_one_address_answer(site: Lab) -> None:
-    """IPv4 and IPv6; `up` and `status` say what is what, and nothing is left of it."""
+    """IPv4 and IPv6; `up` and `status` say what is what, and nothing is left of it.
+
+    At no moment does a route lead to the network at home, or to a part of it.
+    """
+    watch = await watch_routes(site)
     before = {party: await host_state(site, party) for party in (Party.USER, Party.PROVIDER)}
     serve, address = await start_serve(site)
     up = await steps.start_up(site, address)
@@ -133,6 +142,55 @@ async def test_both_machines_with_one_address_answer(site: Lab) -> None:
         await site.run_nconnect(party, "down")
         assert await process.wait(10) == 0
         assert difference(before[party], await host_state(site, party)) == ""
+
+    routes_seen = await prefixes_of_routes(site, watch)
+    assert ip_network(f"{mapped}/24", strict=False) in routes_seen
+    own = ip_network(LAN), ip_network(LAN6)
+    assert [one for one in routes_seen for network in own if contains(network, one)] == []
+
+
+async def watch_routes(lab: Lab) -> Process:
+    """All changes of routes on the user's machine, of whatever table, from now on."""
+    watch = lab.start(Party.USER, ["ip", "monitor", "route"], name="ip-monitor")
+    async with asyncio.timeout(steps.START_SECONDS):
+        # It does not say when it begins.
+        while f"blackhole {FIRST} " not in watch.output():
+            await mark(lab, FIRST)
+    return watch
+
+
+async def mark(lab: Lab, address: str) -> None:
+    """A route that means nothing, there for a moment, for whoever watches."""
+    for change in ("add", "delete"):
+        await lab.run(Party.USER, ["ip", "route", change, "blackhole", address])
+
+
+async def prefixes_of_routes(lab: Lab, watch: Process) -> list[IPNetwork]:
+    """Where all the routes led that came or went meanwhile."""
+    await mark(lab, LAST)
+    await watch.wait_for(f"Deleted blackhole {LAST} ", steps.START_SECONDS)
+    # As in "Deleted local 100.64.0.2 dev nc-up table local …": the prefix is the first that is no word.
+    found = (re.search(r"^(?:[A-Za-z]+ )*([0-9a-f:]\S*)", line) for line in watch.output().splitlines())
+    return [ip_network(match[1]) for match in found if match and "default" not in match[0]]
+
+
+async def test_the_user_chooses_where_names_come_from(site: Lab) -> None:
+    """The first of the given networks of each IP version that has room."""
+    pools = "10.99.4.0/23", "fd99:0:0:4::/63"
+    _, address = await start_serve(site)
+    up = await steps.start_up(site, address, "--map-pool", ",".join(pools))
+    mapped = [await seen(site, one) for one in (LAN_HOST, LAN_HOST6)]
+    assert all(ip_address(one) in ip_network(pool) for one, pool in zip(mapped, pools, strict=True))
+    assert [await who(site, one) for one in mapped] == ["lan"] * 2
+    assert await up.stop() == 0
+    # One of those two networks is in use by then, so the other one is taken.
+    taken = ip_network(f"{mapped[0]}/24", strict=False)
+    await site.run(Party.USER, ["ip", "route", "add", str(taken), "via", "198.51.100.1"])
+    await steps.start_up(site, address, "--map-pool", ",".join(pools))
+    other = await seen(site, LAN_HOST)
+    assert ip_address(other) in ip_network(pools[0])
+    assert ip_address(other) not in taken
+    assert await who(site, other) == "lan"
 
 
 async def test_the_name_is_the_same_one_tomorrow(site: Lab) -> None:
