@@ -1,5 +1,14 @@
 """A machine with networks, a firewall and settings of its own, and the states that tests give to it.
 
+::
+
+     netns
+    ┌───────────────────────────────────────────────────────────┐
+    │ nc0: a TUN device    eth0 10.1.2.3/24, fd05::1/64 ─ peer0 │
+    │ 100.64.0.2, fd00::2  default route via 10.1.2.1           │
+    │ somebody else's: rule 77, table inet theirs               │
+    └───────────────────────────────────────────────────────────┘
+
 The fixtures are for those tests that import them: `host`, `tun`.
 """
 

@@ -1,4 +1,10 @@
-"""Changes of the network are heard, and sleep is noticed."""
+"""Changes of the network are heard, and sleep is noticed.
+
+::
+
+    netns: lo, and what each test adds: a pair of links new0 ── new1, 127.7.7.7, a route, a rule
+           NetworkEvents listens in there
+"""
 
 from __future__ import annotations
 

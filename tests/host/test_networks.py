@@ -1,4 +1,17 @@
-"""What a machine is connected to, what conflicts with it, and what it reaches."""
+"""What a machine is connected to, what conflicts with it, and what it reaches.
+
+::
+
+     netns
+    ┌──────────────────────────────────────────────────────────────┐
+    │ eth0 10.1.2.3/24 ──────────── eth1 10.200.0.1/30, fd05::1/64 │
+    │  ├ .1: everywhere              ├ .2: 10.9.9.0/24             │
+    │  ├ .7: 10.9.0.0/16             ├ ::99: everywhere            │
+    │  └ .7, .8: 10.10.0.0/16        ├ ::7: fd06::/48              │
+    │ br0 172.17.0.1/16,             ├ ::7, ::8: fd07::/48         │
+    │ a bridge as Docker's           └ table 700003: a tunnel's    │
+    └──────────────────────────────────────────────────────────────┘
+"""
 
 from __future__ import annotations
 

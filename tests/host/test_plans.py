@@ -1,4 +1,15 @@
-"""The two states: what they ask for, and that asking again asks for the same."""
+"""The two states: what they ask for, and that asking again asks for the same.
+
+::
+
+     netns                                another netns
+    ┌──────────────────────────────┐ veth ┌─────────────────────────────────────────┐
+    │ nc0: a TUN device,      eth0 ├──────┤ eth0: a relay, 10.66.0.1, or a router   │
+    │ which is offered 10.0.0.0/8  │      │ that says fe80::1 is the way everywhere │
+    └──────────────────────────────┘      └─────────────────────────────────────────┘
+
+Where nobody needs to answer, the other end of eth0 is peer0 in the same namespace.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Cleaning up: whose journal is whose, and what is left alone."""
+"""Cleaning up: whose journal is whose, and what is left alone.
+
+::
+
+    netns: lo, and the rule that a journal says is ours      other: another netns, of the same journals
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The manager on a real kernel: it changes what was asked, no more than that, and leaves nothing behind."""
+"""The manager on a real kernel: it changes what was asked, no more than that, and leaves nothing behind.
+
+machine.py draws that machine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The manager on a real kernel: what a killed process or a full disk leaves to the next."""
+"""The manager on a real kernel: what a killed process or a full disk leaves to the next.
+
+machine.py draws that machine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The manager on a real kernel: what somebody else changed of ours, or of what we changed."""
+"""The manager on a real kernel: what somebody else changed of ours, or of what we changed.
+
+machine.py draws that machine.
+"""
 
 from __future__ import annotations
 

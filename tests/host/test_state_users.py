@@ -1,4 +1,4 @@
-"""The manager on a real kernel: a gateway's users come and go."""
+"""The manager on a real kernel: a gateway's users come and go (machine.py draws where)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""The TUN device against the kernel: offloads, limits, and packets that the kernel will not have."""
+"""The TUN device against the kernel: offloads, limits, and packets that the kernel will not have.
+
+::
+
+    netns: nc0, whose other end is the test
+
+     left                        the test                   right
+    ┌───────────────────────┐   ┌──────────────────────┐   ┌───────────────────────┐
+    │ TCP ── 100.64.0.1 nc0 ├───┤ reads one device and ├───┤ nc0 100.64.0.2 ── TCP │
+    └───────────────────────┘   │ writes to the other  │   └───────────────────────┘
+                                └──────────────────────┘
+"""
 
 from __future__ import annotations
 
