@@ -45,17 +45,18 @@ class Lookup:
         self._asking: dict[_Key, _Question] = {}
 
     def known(self) -> dict[str, tuple[IPAddress, ...]]:
-        """The last good addresses of all names; a name that is an address needs none."""
+        """The last good addresses of names, the latest at the end; a name that is an address needs none."""
         found = dict(self._recalled)
         for (host, _), infos in self._good.items():
             addresses = tuple(ip_address(info[4][0].partition("%")[0]) for info in infos)
             if host not in map(str, addresses):
+                found.pop(host, None)
                 found[host] = addresses
-        return found
+        return dict(list(found.items())[-MAX_NAMES:])
 
     def recall(self, known: Mapping[str, Sequence[IPAddress]]) -> None:
         """Take what an earlier process knew for names that do not resolve."""
-        self._recalled = {host: tuple(known[host]) for host in list(known)[:MAX_NAMES]}
+        self._recalled = {host: tuple(addresses) for host, addresses in known.items()}
 
     async def addresses(self, host: str, port: int) -> Sequence[AddressInfo]:
         """The addresses of `host`, for TCP; OSError if it has none and never had."""

@@ -120,6 +120,14 @@ async def test_what_was_recalled_is_known_on(system: System) -> None:
     assert (family, address) == (socket.AF_INET6, ("2001:db8::1", 80, 0, 0))
 
 
+async def test_of_what_was_recalled_the_oldest_goes(system: System) -> None:
+    names, address = Lookup(), (ip_address("192.0.2.1"),)
+    names.recall({SEED: address} | {f"{number}.example": address for number in range(lookup.MAX_NAMES)})
+    assert SEED not in names.known()
+    await names.addresses(SEED, 30003)
+    assert (SEED in names.known(), "0.example" in names.known()) == (True, False)
+
+
 async def test_addresses_need_no_resolver() -> None:
     [(family, _, _, _, address)] = await Lookup().addresses("127.0.0.1", 80)
     assert (family, address) == (socket.AF_INET, ("127.0.0.1", 80))
