@@ -62,6 +62,7 @@ async def node_silent(scene: Scene) -> float:
 
 
 async def bulk_reset(scene: Scene, *, silent: bool = False) -> float:
+    """The longer stall, of the download or of what has to get through beside it."""
     download = await start_download(scene.tunnel.lab)
     await asyncio.sleep(USE)
     moment = await outages.kill_node(scene.tunnel.lab, 1, silent=silent)
@@ -91,8 +92,8 @@ async def sleep(scene: Scene) -> float:
 SCENES: dict[str, tuple[str, Callable[[Scene], Awaitable[float]]]] = {
     "node-reset": ("one of four nodes dies, longest stall", node_reset),
     "node-silent": ("one of four nodes falls silent, longest stall", node_silent),
-    "bulk-reset": ("one of four nodes dies under a download, longest stall of it or beside it", bulk_reset),
-    "bulk-silent": ("one of four nodes falls silent under it, longest stall of it or beside it", bulk_silent),
+    "bulk-reset": ("one of four nodes dies under a download, longest stall", bulk_reset),
+    "bulk-silent": ("one of four nodes falls silent under a download, longest stall", bulk_silent),
     "devnet": (f"all nodes down for {DEVNET_PAUSE:g} s, back after they listen", devnet),
     "provider": ("provider killed and started, back after it listens", provider),
     "address": ("user's address changed, back after", address),

@@ -23,8 +23,9 @@ _INTERNET = {Party.USER: ("198.51.100", "user"), Party.PROVIDER: ("203.0.113", "
 
 
 async def node_in_use(lab: Lab, use: Awaitable[object]) -> int:
-    """The number of the node by which the user has most while the tunnel is used so: packets of a sparse flow
-    take one way, and the loss of another tells nothing.
+    """The number of the node that carries most for the user while the tunnel is used so.
+
+    Packets of a sparse flow take one way, and the death of another node shows nothing.
     """
 
     async def carried() -> dict[str, int]:

@@ -25,9 +25,9 @@ from nconnect.demo.tunnel import connect as connect
 from .timeline import LABS, RecordedLab, forget_ended
 
 OWN_RESOLVER = "127.0.0.2"
-STATUS_SECONDS = 60.0
-"""Until it says what is the case: generous, for a small machine that is busy with other tests."""
 RESOLV_CONF = f"nameserver {OWN_RESOLVER}\noptions timeout:1 attempts:2\n"
+STATUS_SECONDS = 60.0
+"""Until `status` says what is the case: generous, for a small machine that is busy with other tests."""
 
 
 @pytest.fixture

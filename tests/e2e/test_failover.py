@@ -4,6 +4,8 @@
 
     user ──── internet: nconnect devnet ──── provider ──── lan
     asks 50 times a second                                 answers
+    keeps a TCP connection                                 sends everything back
+    downloads, or reads along                              as fast as it goes, or token by token
     nconnect up                          nconnect serve
 
 The limits are coarse; `scripts/bench failover` has the figures.
