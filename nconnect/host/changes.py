@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 import msgspec
 
@@ -242,6 +243,14 @@ AnyChange = TableMade | SysctlSet | LinkUp | AddressAdded | RouteAdded | RuleAdd
 def table_changes(desired: DesiredState) -> Iterator[AnyChange]:
     if desired.nft is not None:
         yield TableMade(desired.nft.name)
+
+
+def without_idle_limits(table: nft.NftTable | None, changes: Iterable[AnyChange]) -> nft.NftTable | None:
+    """`table` without the chains that limit a sysctl which these changes leave as it was."""
+    changed = {one.name for one in changes if isinstance(one, SysctlSet) and one.old != one.new}
+    if table is None:
+        return None
+    return replace(table, chains=tuple(one for one in table.chains if one.limits in ("", *changed)))
 
 
 def link_changes(desired: DesiredState, index: int) -> Iterator[AnyChange]:

@@ -36,6 +36,11 @@ def goes_out_by(link: str, op: str = "==") -> Expression:
     return _match({"meta": {"key": "oifname"}}, link, op)
 
 
+def came_in_by_kind(kind: str) -> Expression:
+    """By a virtual network of that kind, such as `bridge`."""
+    return _match({"meta": {"key": "iifkind"}}, kind, "==")
+
+
 def source(version: int, what: Any, op: str = "==") -> Expression:
     return _match(_header(version, "saddr"), what, op)
 
@@ -136,6 +141,11 @@ def prefix(text: str) -> Expression:
 
 def conntrack_state(*states: str) -> Expression:
     return _match({"ct": {"key": "state"}}, list(states), "in")
+
+
+def translated_to() -> Expression:
+    """Whether somebody's rule changed where the connection goes."""
+    return _match({"ct": {"key": "status"}}, "dnat", "in")
 
 
 def echo_request(version: int) -> Expression:

@@ -3,12 +3,14 @@ user's machine's.
 
 Provider (`gateway_table`)::
 
+                 strangers    by another link with a user's address: dropped
     user ─ tun ─ from_users   a service of this user? source is leased ─ user's chain ─ accepted: on
              │                                        └ not: ping to the gateway, or refused with an error
              ├── translate    a prefix by which this user calls another (`Mapping`) becomes that
              ├── translated   packets to such a prefix are judged here, by where they go now
              └── to_users     answers: the same again;  what this machine itself sends;  nothing else
                  postrouting  masquerade towards the LAN
+                 others       between two other links, where it is we who made this machine forward: dropped
 
 `from_users` and `to_users` look at the connection as its user began it: the first comes before anybody's
 destination NAT, so a port that Docker publishes is the provider's own address, and the second asks conntrack.
@@ -34,6 +36,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from nconnect.host import expressions as x
+from nconnect.host import sysctl
 from nconnect.host.networks import contains
 from nconnect.host.nft import NftChain, NftMap, NftSet, NftTable, table_name
 
@@ -41,6 +44,12 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 VERSIONS = (4, 6)
+FORWARDING = {4: sysctl.IPV4_FORWARD, 6: sysctl.IPV6_FORWARD}
+# How the TUN devices of all our instances begin.
+LINK_PREFIX = "nc-"
+# What containers and virtual machines are attached to. A veth pair may be the only way out of a container
+# that we run in, and another's TUN device a network of strangers.
+INNER_NETWORK = "bridge"
 SERVICE_PROTOCOLS = ("tcp", "udp")
 ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 # Priorities of libnftables: "raw", "mangle", "dstnat", "filter" and "srcnat".
@@ -104,10 +113,12 @@ def gateway_table(
         (*_closed_sets(overlay), *_services_sets()),
         tuple(_maps()),
         (
+            NftChain("strangers", "filter", "prerouting", RAW, tuple(_strangers(link, overlay))),
             NftChain("from_users", "filter", "prerouting", MANGLE, tuple(_from_users(link, own))),
             NftChain("translate", "nat", "prerouting", DSTNAT - 1, tuple(_translate(link))),
             NftChain("translated", "filter", "prerouting", DSTNAT + 1, tuple(_translated(link))),
             NftChain("mss", "filter", "forward", MANGLE, tuple(_clamp(link))),
+            *_others(link),
             NftChain("to_users", "filter", "postrouting", FILTER, tuple(_to_users(link, own, overlay))),
             NftChain("postrouting", "nat", "postrouting", SRCNAT, tuple(_masquerade(link, overlay))),
         ),
@@ -127,6 +138,33 @@ def user_table(instance: str, link: str, addresses: Iterable[Address]) -> NftTab
             NftChain("postrouting", "nat", "postrouting", SRCNAT, tuple(_masquerade_others(link, own))),
         ),
     )
+
+
+def _strangers(link: str, pools: Sequence[Network]) -> Iterator[str]:
+    # Before conntrack: it would take them for packets of the user's own connections.
+    yield x.rule(x.came_in_by(link), x.ACCEPT)
+    yield x.rule(x.came_in_by("lo"), x.ACCEPT)
+    for pool in pools:
+        yield x.rule(x.source(pool.version, x.prefix(str(pool))), x.DROP)
+
+
+def _others(link: str) -> Iterator[NftChain]:
+    for version, switch in FORWARDING.items():
+        rules = tuple(_between_others(link, version))
+        yield NftChain(f"others{version}", "filter", "forward", FILTER, rules, limits=switch)
+
+
+def _between_others(link: str, version: int) -> Iterator[str]:
+    # Each instance's table judges what goes by its own link.
+    for ours in (link, f"{LINK_PREFIX}*"):
+        yield x.rule(x.came_in_by(ours), x.ACCEPT)
+        yield x.rule(x.goes_out_by(ours), x.ACCEPT)
+    # Whoever began to forward after us, for containers for instance, has a bridge, and translates what is
+    # to come in.
+    yield x.rule(x.came_in_by_kind(INNER_NETWORK), x.ACCEPT)
+    yield x.rule(x.translated_to(), x.ACCEPT)
+    yield x.rule(x.conntrack_state("established", "related"), x.ACCEPT)
+    yield x.rule(x.is_version(version), x.DROP)
 
 
 def _from_users(link: str, own: Sequence[Address]) -> Iterator[str]:

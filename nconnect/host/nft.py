@@ -73,6 +73,8 @@ class NftChain:
     priority: int
     rules: tuple[str, ...]
     """Each the JSON text of a rule's list of expressions."""
+    limits: str = ""
+    """A sysctl whose effect this chain limits: it is there only where that had another value before us."""
 
 
 @dataclass(frozen=True)

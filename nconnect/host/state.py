@@ -29,6 +29,7 @@ from nconnect.host.changes import (
     link_changes,
     restored_lines,
     table_changes,
+    without_idle_limits,
 )
 from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
 from nconnect.host.journal import Journal, directory_lock
@@ -56,6 +57,9 @@ class HostManager:
         self._made: dict[object, AnyChange] = {}
         self._journaled: dict[object, AnyChange] = {}
         self._nft: nft.NftTable | None = None
+        """The table as it was put in place."""
+        self._wanted_nft: nft.NftTable | None = None
+        """With the chains that limit what we did not change."""
         self._users = Users()
         self._addresses: tuple[Address, ...] = ()
         """Of the link, as last applied."""
@@ -149,6 +153,7 @@ class HostManager:
                 except HostError as error:
                     # What cannot be had again does not keep the rest from its place.
                     lines.append(str(error))
+            self._set_table(self._wanted_nft)
         return [*lines, *restored_lines(restored)]
 
     def _note_other_value(self, change: AnyChange) -> None:
@@ -229,7 +234,9 @@ class HostManager:
             raise HostError(f"cannot set {name}: this kernel has no such sysctl")
         return SysctlSet(name, now, value, sysctl.side_effects(name) if now != value else {})
 
-    def _set_table(self, table: nft.NftTable | None) -> None:
+    def _set_table(self, wanted: nft.NftTable | None) -> None:
+        self._wanted_nft = wanted
+        table = without_idle_limits(wanted, self._journaled.values())
         if table is not None and table != self._nft:
             self._put_table(table, self._users)
             self._nft = table

@@ -10,13 +10,13 @@ from typing import Never
 
 from nconnect.errors import NconnectError
 from nconnect.host.events import NetworkEvents, SleepWatch
+from nconnect.host.firewall import LINK_PREFIX
 from nconnect.host.nftevents import FirewallEvents
 from nconnect.host.state import HostManager
 from nconnect.host.tun import Offload, Tun, TunDevice
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.tunnel.control import CAPABILITY_USO
 
-LINK_PREFIX = "nc-"
 OVERLAY_MTU = 1500
 """Bytes of an IP packet on the overlay link. Super-packets make the size of single ones irrelevant for speed,
 and what comes from a LAN of 1500 goes on without a fragment."""
