@@ -97,6 +97,16 @@ def address_type(field: str, what: str, op: str = "==") -> Expression:
     return _match({"fib": {"result": "type", "flags": [field]}}, what, op)
 
 
+def first_of_connection() -> Expression:
+    """A packet whose connection conntrack has not seen leave yet: the first, or one after a refusal."""
+    return _match({"ct": {"key": "status"}}, "confirmed", "!")
+
+
+def go_through(chain: str) -> Expression:
+    """The rules of that chain, then those after this one."""
+    return {"jump": {"target": chain}}
+
+
 def go_on_in(chain: str) -> Expression:
     return {"goto": {"target": chain}}
 
@@ -110,6 +120,17 @@ def rate_limit(rate: int, burst: int) -> dict[str, Any]:
     """The body of a limit of `rate` bytes per second; a second's worth and `burst` bytes pass at once."""
     limit = {"rate": rate, "rate_unit": "bytes", "per": "second"}
     return {**limit, "burst": burst, "burst_unit": "bytes", "inv": True}
+
+
+def too_often(version: int, name: str, per_second: int, burst: int) -> Expression:
+    """True for a packet beyond what its source may send, of those asked about; set `name` counts."""
+    limit = {"rate": per_second, "per": "second", "burst": burst, "inv": True}
+    return _for_each_source(version, "update", name, {"limit": limit})
+
+
+def too_many(version: int, name: str, connections: int) -> Expression:
+    """True if the packet's source has more open connections than that, of those asked about, with its own."""
+    return _for_each_source(version, "add", name, {"ct count": {"val": connections, "inv": True}})
 
 
 def translate_destination(version: int, prefix: str) -> Expression:
@@ -170,6 +191,10 @@ def clamp_mss() -> list[Expression]:
     flags = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["syn", "rst"]]}
     mss = {"tcp option": {"name": "maxseg", "field": "size"}}
     return [_match(flags, "syn", "=="), {"mangle": {"key": mss, "value": {"rt": {"key": "mtu"}}}}]
+
+
+def _for_each_source(version: int, op: str, name: str, statement: Expression) -> Expression:
+    return {"set": {"op": op, "elem": _header(version, "saddr"), "set": named_set(name), "stmt": [statement]}}
 
 
 def _match(left: Any, right: Any, op: str) -> Expression:

@@ -4,7 +4,8 @@ user's machine's.
 Provider (`gateway_table`)::
 
                  strangers    by another link with a user's address: dropped
-    user ─ tun ─ from_users   a service of this user? source is leased ─ user's chain ─ accepted: on
+    user ─ tun ─ from_users   the first of a connection? too many, too often: refused
+             │                a service of this user? source is leased ─ user's chain ─ accepted: on
              │                                        └ not: ping to the gateway, or refused with an error
              ├── translate    a prefix by which this user calls another (`Mapping`) becomes that
              ├── translated   packets to such a prefix are judged here, by where they go now
@@ -52,6 +53,18 @@ LINK_PREFIX = "nc-"
 INNER_NETWORK = "bridge"
 SERVICE_PROTOCOLS = ("tcp", "udp")
 ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
+# Open ones of a leased address. All users share the provider's ports towards a server, some 64,000, and the
+# kernel's table of connections; a browser has some hundreds open, and `serve --no-tun` allows 256.
+CONNECTIONS = 4096
+# An ended connection is not counted, but keeps its port for two minutes: at this rate 31,000 ports do. It
+# bounds what the count costs as well: for a new connection the kernel looks at all that the user has, and
+# older kernels forget no more than some 900 refused ones a second. A page may open many at once.
+NEW_CONNECTIONS_PER_SECOND = 256
+NEW_CONNECTIONS_AT_ONCE = CONNECTIONS
+# More than a pool has addresses; only leased ones come so far.
+COUNTED_ADDRESSES = 65_536
+# Seconds. By then the burst is whole again.
+FORGET_BEGUN = 60
 # Priorities of libnftables: "raw", "mangle", "dstnat", "filter" and "srcnat".
 RAW, MANGLE, DSTNAT, FILTER, SRCNAT = -300, -150, -100, 0, 100
 
@@ -66,6 +79,8 @@ FORBIDDEN = {
     4: ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", *METADATA[4]),
     6: ("::/128", "::1/128", "fe80::/10", "ff00::/8", *METADATA[6]),
 }
+
+_REFUSE = x.rule(x.go_on_in("refused"))
 
 FORBIDDEN_NETWORKS = tuple(ip_network(prefix) for prefixes in FORBIDDEN.values() for prefix in prefixes)
 
@@ -99,6 +114,16 @@ def closed_set(version: int) -> str:
     return f"closed{version}"
 
 
+def begun_set(version: int) -> str:
+    """Name of the set of who began connections lately, and how many."""
+    return f"begun{version}"
+
+
+def open_set(version: int) -> str:
+    """Name of the set of who has connections open, and how many."""
+    return f"open{version}"
+
+
 def gateway_table(
     instance: str, link: str, *, gateway: Iterable[Address], pools: Iterable[Network]
 ) -> NftTable:
@@ -110,9 +135,11 @@ def gateway_table(
     own, overlay = list(gateway), list(pools)
     return NftTable(
         table_name(instance),
-        (*_closed_sets(overlay), *_services_sets()),
+        (*_closed_sets(overlay), *_services_sets(), *_counting_sets()),
         tuple(_maps()),
         (
+            NftChain("refused", rules=(x.rule(x.tcp(), x.RESET), x.rule(x.REJECT))),
+            NftChain("begun", rules=tuple(_begun())),
             NftChain("strangers", "filter", "prerouting", RAW, tuple(_strangers(link, overlay))),
             NftChain("from_users", "filter", "prerouting", MANGLE, tuple(_from_users(link, own))),
             NftChain("translate", "nat", "prerouting", DSTNAT - 1, tuple(_translate(link))),
@@ -178,6 +205,7 @@ def _from_users(link: str, own: Sequence[Address]) -> Iterator[str]:
         to_us = x.destination(address.version, str(address))
         yield x.rule(x.connection_direction("reply"), x.conntrack_state("related"), to_us, x.ACCEPT)
     yield x.rule(x.connection_direction("reply"), x.DROP)
+    yield x.rule(x.first_of_connection(), x.go_through("begun"))
     for version in VERSIONS:
         for protocol in SERVICE_PROTOCOLS:
             services = services_set(version, protocol)
@@ -187,7 +215,16 @@ def _from_users(link: str, own: Sequence[Address]) -> Iterator[str]:
     for address in own:
         to_us = x.destination(address.version, str(address))
         yield x.rule(to_us, x.echo_request(address.version), x.ACCEPT)
-    yield from _refuse()
+    yield _REFUSE
+
+
+def _begun() -> Iterator[str]:
+    for version in VERSIONS:
+        often = x.too_often(
+            version, begun_set(version), NEW_CONNECTIONS_PER_SECOND, burst=NEW_CONNECTIONS_AT_ONCE
+        )
+        yield x.rule(often, x.go_on_in("refused"))
+        yield x.rule(x.too_many(version, open_set(version), CONNECTIONS), x.go_on_in("refused"))
 
 
 def _translate(link: str) -> Iterator[str]:
@@ -201,12 +238,7 @@ def _translated(link: str) -> Iterator[str]:
     yield x.rule(x.connection_direction("reply"), x.ACCEPT)
     for version in VERSIONS:
         yield x.rule(x.connections_user(version, "saddr", translated_map(version)))
-    yield from _refuse()
-
-
-def _refuse() -> Iterator[str]:
-    yield x.rule(x.tcp(), x.RESET)
-    yield x.rule(x.REJECT)
+    yield _REFUSE
 
 
 def _to_users(link: str, own: Sequence[Address], pools: Sequence[Network]) -> Iterator[str]:
@@ -292,6 +324,13 @@ def _maps() -> Iterator[NftMap]:
         yield NftMap(users_map(version), key)
         yield NftMap(translate_map(version), key, otherwise="accept")
         yield NftMap(translated_map(version), key, otherwise="accept")
+
+
+def _counting_sets() -> Iterator[NftSet]:
+    for version in VERSIONS:
+        address = (ADDRESS_TYPE[version],)
+        yield NftSet(begun_set(version), address, size=COUNTED_ADDRESSES, timeout=FORGET_BEGUN)
+        yield NftSet(open_set(version), address, size=COUNTED_ADDRESSES)
 
 
 def _services_sets() -> Iterator[NftSet]:

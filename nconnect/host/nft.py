@@ -41,7 +41,8 @@ Command = dict[str, Any]
 class NftSet:
     """A named set of addresses, or of prefixes if `interval`; the elements as text.
 
-    One whose elements have several parts is made empty; they come and go by themselves.
+    One whose elements have several parts is made empty; they come and go by themselves, as do those of one
+    that the kernel fills.
     """
 
     name: str
@@ -49,6 +50,10 @@ class NftSet:
     """Of the parts: `ipv4_addr`, `ipv6_addr`, `inet_proto`, `inet_service`."""
     interval: bool = False
     elements: frozenset[str] = frozenset()
+    size: int = 0
+    """How many elements it takes at most, for one that packets add to; 0: as many as there are."""
+    timeout: int = 0
+    """Seconds after which an element goes that no packet renewed; 0: it stays."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,16 @@ class NftMap:
 
 @dataclass(frozen=True)
 class NftChain:
-    """A base chain with policy accept: what we do not speak about is not ours to refuse."""
+    """A base chain with policy accept: what we do not speak about is not ours to refuse. Without a hook it is
+    one that later ones lead to.
+    """
 
     name: str
-    type: str
+    type: str = ""
     """`filter` or `nat`."""
-    hook: str
-    priority: int
-    rules: tuple[str, ...]
+    hook: str = ""
+    priority: int = 0
+    rules: tuple[str, ...] = ()
     """Each the JSON text of a rule's list of expressions."""
     limits: str = ""
     """A sysctl whose effect this chain limits: it is there only where that had another value before us."""
@@ -102,7 +109,7 @@ def replace_table(table: NftTable, more: Iterable[Command] = ()) -> None:
 def harm_done_to(table: NftTable) -> str:
     """What somebody did to our table since it was put there; empty if it is as it should be.
 
-    Chains that are not base chains are its users', and looked at by nobody.
+    The chains of its users are looked at by nobody.
     """
     if not nftables.table_exists(table.name):
         return "removed our nftables table"
@@ -132,6 +139,10 @@ def replace_commands(table: NftTable) -> list[Command]:
         body: Command = {"family": FAMILY, "table": table.name, "name": one.name, "type": kind}
         if one.interval:
             body["flags"] = ["interval"]
+        if one.size:
+            body["size"] = one.size
+        if one.timeout:
+            body |= {"flags": ["timeout"], "timeout": one.timeout}
         if one.elements:
             body["elem"] = _elements(one.elements)
         commands.append({"add": {"set": body}})
@@ -141,8 +152,8 @@ def replace_commands(table: NftTable) -> list[Command]:
         commands.append({"add": {"map": body}})
     for chain in table.chains:
         where = {"family": FAMILY, "table": table.name}
-        hook = {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": "accept"}
-        commands.append({"add": {"chain": {**where, "name": chain.name, **hook}}})
+        base: Command = {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": "accept"}
+        commands.append({"add": {"chain": {**where, "name": chain.name, **(base if chain.hook else {})}}})
         for rule in chain.rules:
             commands.append({"add": {"rule": {**where, "chain": chain.name, "expr": json.loads(rule)}}})
     return commands
