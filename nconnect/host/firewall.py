@@ -26,7 +26,8 @@ User (`user_table`)::
 
     provider ─ tun ─ ours     only what is for the link's own addresses
                 └─── input    only answers to what the user asked, and ping
-                └─── forward  only answers (containers of the user's machine may go out, masqueraded)
+                └─── forward  only answers
+    containers ─ bridge ─── forward  may go out, masqueraded; what comes from other networks may not
 
 Interfaces are matched by name, so the table can stand before the link comes up.
 """
@@ -282,12 +283,12 @@ def _user_input(link: str) -> Iterator[str]:
 
 
 def _user_forward(link: str) -> Iterator[str]:
-    yield from _answers_only(x.came_in_by(link))
-
-
-def _answers_only(side: x.Expression) -> Iterator[str]:
-    yield x.rule(side, x.conntrack_state("established", "related"), x.ACCEPT)
-    yield x.rule(side, x.DROP)
+    yield x.rule(x.came_in_by(link), x.conntrack_state("established", "related"), x.ACCEPT)
+    yield x.rule(x.came_in_by(link), x.DROP)
+    # Users of a provider on this machine have been judged by its table.
+    for inside in (x.came_in_by_kind(INNER_NETWORK), x.came_in_by(f"{LINK_PREFIX}*")):
+        yield x.rule(x.goes_out_by(link), inside, x.ACCEPT)
+    yield x.rule(x.goes_out_by(link), x.DROP)
 
 
 def _clamp(link: str) -> Iterator[str]:

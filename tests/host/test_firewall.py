@@ -443,7 +443,8 @@ class TestUser:
         self, laptop: Tun, netns: Netns
     ) -> None:
         with Netns() as container:
-            veth(netns, "docker0", container, "eth0")
+            veth(netns, "port0", container, "eth0")
+            sh("ip link add docker0 type bridge; ip link set docker0 up; ip link set port0 master docker0")
             sh("ip addr add 172.17.0.1/16 dev docker0; echo 1 > /proc/sys/net/ipv4/ip_forward")
             container.sh("ip addr add 172.17.0.2/16 dev eth0; ip route add default via 172.17.0.1")
             with container.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -457,3 +458,21 @@ class TestUser:
                 for packet in (attack, answer / Raw(b"answer")):
                     assert laptop.write(bytes(VIRTIO_HEADER_SIZE) + bytes(packet))
                 assert client.recv(100) == b"answer"
+
+    @pytest.mark.parametrize("host", ["192.168.0.20", "fd77::20"])
+    def test_neighbours_of_a_user_s_machine_that_forwards_do_not_use_its_tunnel(
+        self, laptop: Tun, netns: Netns, host: str
+    ) -> None:
+        with Netns() as neighbour:
+            veth(netns, "home0", neighbour, "eth0")
+            sh("ip addr add 10.9.0.1/24 dev home0; ip addr add fd19::1/64 dev home0")
+            sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+            neighbour.sh("ip addr add 10.9.0.66/24 dev eth0; ip addr add fd19::66/64 dev eth0")
+            neighbour.sh("ip route add default via 10.9.0.1; ip route add default via fd19::1")
+            # What waits for a hardware address would come later than what is sent next.
+            neighbour.sh("ping -q -c1 -w5 10.9.0.1; ping -q -c1 -w5 fd19::1")
+            for place, text in ((neighbour, b"neighbour"), (netns, b"own")):
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                with place.inside(), socket.socket(family, socket.SOCK_DGRAM) as sock:
+                    sock.sendto(text, (host, 7))
+            assert bytes(read(laptop)[UDP].payload) == b"own"
