@@ -14,6 +14,7 @@ from nconnect.host.grants import ALL_PORTS, Target
 from .namespaces import sh
 from .site import (
     ALL_OPEN,
+    ALL_REFUSED,
     NOTHING,
     OPEN,
     PLACES,
@@ -25,7 +26,9 @@ from .site import (
     echo_of,
     echoes,
     echoes_everywhere,
+    echoing,
     expected,
+    listeners,
     site,
     target,
 )
@@ -73,6 +76,21 @@ class TestMatrix:
             site.users.sh(f"ip addr replace {source} dev users0" + " nodad" * (":" in source))
         assert await site.all_tries(*sources) == dict.fromkeys(PLACES, (SILENCE, SILENCE))
         assert await site.tries("100.64.9.3", "192.168.0.20") == ALL_OPEN
+
+    @pytest.mark.parametrize("link", ["lan0", "later0"])
+    async def test_an_address_that_the_provider_gets_later_is_its_own_at_once(
+        self, site: Site, link: str
+    ) -> None:
+        """Inside what is granted; on the LAN's interface, and on another one."""
+        site.allow(*USERS_OF_TESTS.values())
+        if link == "later0":
+            sh("ip link add later0 type veth peer name later1; ip link set later0 up; ip link set later1 up")
+        later = "192.168.0.99", "fd77::99"
+        sh(f"ip addr add {later[0]}/32 dev {link}; ip addr add {later[1]}/128 dev {link} nodad")
+        async with echoing(listeners(*later)):
+            for name in ("the lan", "everything"):
+                found = await site.all_tries(*USERS_OF_TESTS[name].addresses, places={"later": later})
+                assert found == {"later": (ALL_REFUSED, ALL_REFUSED)}
 
     @pytest.mark.parametrize("place", PLACES["lan host"])
     async def test_errors_of_the_lan_come_back_to_a_grant_of_one_port(self, site: Site, place: str) -> None:
