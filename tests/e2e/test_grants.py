@@ -37,6 +37,8 @@ WATCHED_SECONDS = 1.5
 # Nothing passes a second after a revoke, whatever had queued.
 QUEUE_SECONDS = 1.0
 OTHER = "11" * 32
+# So little that a busy machine carries more.
+RATE_MBITS = 2
 # Neighbour discovery, and what comes while a counter is read.
 FEW_BYTES = 2000
 ANSWER = re.compile(r"^answer (\S+)$", re.MULTILINE)
@@ -190,6 +192,39 @@ async def test_revoked_in_the_middle_of_a_transfer(
     print(f"{(before - begun) * 8 / 3e6:.0f} Mbit/s before, {late} bytes in the 2 s after")
     assert late < FEW_BYTES
     assert await up.wait(10) == 5
+
+
+async def mbits(lab: Lab, seconds: float) -> list[float]:
+    """Of what comes out of the tunnel on the LAN, and at the user, in so many seconds from now on."""
+    ends = (Party.LAN, "eth0"), (Party.USER, "nc-up")
+
+    async def read() -> list[tuple[float, int]]:
+        return [(time.monotonic(), await counter(lab, party, "rx_bytes", link)) for party, link in ends]
+
+    before = await read()
+    await asyncio.sleep(seconds)
+    after = await read()
+    pairs = zip(before, after, strict=True)
+    found = [(last - first) * 8e-6 / (end - begun) for (begun, first), (end, last) in pairs]
+    print(f"Mbit/s up and down: {found}")
+    return found
+
+
+async def test_a_rate_holds_in_both_directions(serving: Serving) -> None:
+    """Both at once; from the next packet on, also for connections that were faster before."""
+    lab, key, address = serving
+    await provider(lab, "allow", key)
+    await steps.start_up(lab, address)
+    for code, port in ((UPLOAD, DIGEST), (DOWNLOAD, SOURCE)):
+        program = code.format(host=LAN_HOST, port=port)
+        lab.start(Party.USER, [sys.executable, "-c", program], name="transfer")
+    await asyncio.sleep(1)
+    assert min(await mbits(lab, 2)) > 1.5 * RATE_MBITS
+    await provider(lab, "allow", key, "--rate", f"{RATE_MBITS}mbit")
+    # A second's worth passes at once, and the senders have to notice.
+    await asyncio.sleep(2)
+    for found in await mbits(lab, 4):
+        assert RATE_MBITS / 5 < found < RATE_MBITS * 1.3
 
 
 async def test_it_expires(serving: Serving) -> None:
