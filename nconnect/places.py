@@ -48,6 +48,10 @@ class Places(NamedTuple):
         """What names of seeds and relays meant last, for the instance of that name."""
         return self.state / "addresses" / f"{name}.json"
 
+    def closed(self, name: str) -> Path:
+        """What the kill switch of the instance of that name closes before it is connected."""
+        return self.state / "closed" / f"{name}.json"
+
     def environment(self) -> dict[str, str]:
         """The variables with which `places` returns these."""
         return {

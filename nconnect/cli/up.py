@@ -34,7 +34,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--kill-switch",
         action=BooleanOptionalAction,
-        help="If it dies or fails, its routes lead nowhere until `up` or `cleanup`. [default: no]",
+        help="What it routes goes nowhere else until it is connected, nor if it dies or fails, until `up` or "
+        "`cleanup`. [default: no]",
     )
     mapping.add_options(parser)
     naming.add_accepted(parser)
@@ -90,8 +91,9 @@ def command(
     from nconnect.tunnel.connector import Connector, ConnectorOptions
 
     names = naming.options(sockets, where, name, domains, resolv_conf) if sockets else None
+    closed = where.closed(name) if kill_switch else None
     kept = where.journal(name), where.addresses(name)
     options = ConnectorOptions(
-        address, name, config.network, *kept, accept, wait, token, kill_switch, names, maps
+        address, name, config.network, *kept, accept, wait, token, closed, names, maps
     )
     return running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)

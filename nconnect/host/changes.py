@@ -16,7 +16,7 @@ from dataclasses import replace
 import msgspec
 
 from nconnect.host import nft, resolvconf, sysctl
-from nconnect.host.desired import DesiredState, RouteKind
+from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
 from nconnect.host.netlink import Netlink
 
 # Super-packets that wait for us. The default of 500 is full after two flights of 200 parallel connections.
@@ -258,12 +258,17 @@ def link_changes(desired: DesiredState, index: int) -> Iterator[AnyChange]:
     yield LinkUp(desired.link, index, desired.mtu, desired.link_sysctls)
     for address in desired.addresses:
         yield AddressAdded(desired.link, index, str(address))
-    for route in desired.routes:
-        yield RouteAdded(desired.link, str(route.prefix), route.table, route.kind.value)
-    for rule in desired.rules:
-        yield RuleAdded(rule.priority, rule.table, rule.version, rule.fwmark, rule.invert)
+    yield from routing_changes(desired.link, desired.routes, desired.rules)
     if desired.resolver:
         yield ResolverSet(desired.instance, desired.resolver)
+
+
+def routing_changes(link: str, routes: Iterable[Route], rules: Iterable[Rule]) -> Iterator[AnyChange]:
+    """Routes, and the rules that send packets there behind them."""
+    for route in routes:
+        yield RouteAdded(link, str(route.prefix), route.table, route.kind.value)
+    for rule in rules:
+        yield RuleAdded(rule.priority, rule.table, rule.version, rule.fwmark, rule.invert)
 
 
 def keeping_closed(changes: Iterable[AnyChange], but: Collection[str] = ()) -> list[AnyChange]:

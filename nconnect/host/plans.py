@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from nconnect.host import firewall, routing, sysctl
-from nconnect.host.desired import DesiredState, Interface
+from nconnect.host.desired import DesiredState, Interface, Route, RouteKind, Rule
 from nconnect.host.netlink import FAMILY, Netlink, attribute
 from nconnect.host.networks import (
     Connected,
@@ -65,13 +65,9 @@ def user_state(
     if connected is None:
         connected, tunnelled = connected_networks(exclude=(link,)), tunnelled_networks(exclude=(link,))
     versions = _versions(link)
-    never = (*LOCAL_ONLY, *_name_servers(connected))
+    never = _never_routed(connected)
     wanted = [one for one in prefixes if one.version in versions and find_conflict(one, never) is None]
-    keep = [
-        inside.prefix
-        for prefix in wanted
-        for inside in more_specific(prefix, (*never, *connected, *tunnelled))
-    ]
+    keep = _kept_inside(wanted, (*never, *connected, *tunnelled))
     table = routing.table_of(link)
     return DesiredState(
         instance=instance,
@@ -84,6 +80,27 @@ def user_state(
         sysctls=tuple(_loose_reverse_path(link)),
         link_sysctls=tuple(_link_sysctls(link)),
         resolver=resolver,
+    )
+
+
+def closed_routing(
+    link: str, prefixes: Iterable[Network], connected: Sequence[Connected], tunnelled: Sequence[Connected]
+) -> tuple[tuple[Route, ...], tuple[Rule, ...]]:
+    """Routes and rules by which `prefixes` lead nowhere, for as long as nobody has said who carries them.
+
+    A prefix that equals or lies inside a network of this machine, or one that another tunnel carries, is left
+    out: that is reached. The rest is as in `user_state`.
+    """
+    versions = _versions(link)
+    around = (*_never_routed(connected), *connected, *tunnelled)
+    closed = [one for one in prefixes if one.version in versions and find_conflict(one, around) is None]
+    if not closed:
+        return (), ()
+    table = routing.table_of(link)
+    routes = routing.routes(table, closed, _kept_inside(closed, around), kill_switch=True)
+    return (
+        tuple(route for route in routes if route.kind != RouteKind.UNICAST),
+        tuple(rule for rule in routing.rules(table) if rule.version in versions),
     )
 
 
@@ -116,6 +133,16 @@ def gateway_state(
         # Where forwarding was on before, a new link may still be born without it.
         link_sysctls=(*_link_sysctls(link), (sysctl.link_name(4, link, "forwarding"), "1")),
     )
+
+
+def _never_routed(connected: Sequence[Connected]) -> tuple[Connected, ...]:
+    """What no prefix may take: this machine's surroundings, and its name servers."""
+    return (*LOCAL_ONLY, *_name_servers(connected))
+
+
+def _kept_inside(prefixes: Iterable[Network], networks: Sequence[Connected]) -> list[Network]:
+    """Of `networks` those that lie inside a prefix, and keep their own way."""
+    return [inside.prefix for prefix in prefixes for inside in more_specific(prefix, networks)]
 
 
 def _name_servers(connected: Sequence[Connected]) -> list[Connected]:

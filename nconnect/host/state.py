@@ -21,13 +21,17 @@ from nconnect.errors import HostError, NconnectError, PrivilegeError
 from nconnect.host import conntrack, nft, sysctl
 from nconnect.host.changes import (
     AnyChange,
+    Change,
     ResolverSet,
+    RouteAdded,
+    RuleAdded,
     SysctlSet,
     TableMade,
     closed_prefixes,
     keeping_closed,
     link_changes,
     restored_lines,
+    routing_changes,
     table_changes,
     without_idle_limits,
 )
@@ -82,22 +86,46 @@ class HostManager:
         Raises HostError or PrivilegeError; what was made until then is in the journal, `undo` takes it back.
         """
         with directory_lock(self._directory), Netlink() as netlink:
-            wanted = {change.key: change for change in self._plan(desired, netlink)}
-            new = [change for key, change in wanted.items() if self._made.get(key) != change]
-            stale = [change for key, change in self._journaled.items() if key not in wanted]
-            replaced = [change for change in new if change.key in self._journaled]
-            self._journal.append(new)
-            self._journaled.update((change.key, change) for change in new)
+            plan = list(self._plan(desired, netlink))
             self._addresses = tuple(interface.ip for interface in desired.addresses)
-            self._set_table(desired.nft)
-            for change in new:
-                change.make(netlink)
-                self._made[change.key] = change
-            self._drop(stale)
-            if stale or replaced:
-                # So that it does not grow for ever. On a full disk it says too much, which does no harm.
-                with contextlib.suppress(HostError):
-                    self._journal.rewrite(self._journaled.values())
+            self._change(plan, netlink, desired.nft)
+
+    def close(self, link: str, routes: Iterable[Route], rules: Iterable[Rule]) -> None:
+        """Before the first `apply`: have these routes and rules of `link`, and none that were there before.
+
+        All else that a crashed instance of this name left stays: its connections go on. Raises as `apply`.
+        """
+        with directory_lock(self._directory), Netlink() as netlink:
+            self._change(routing_changes(link, routes, rules), netlink, instead_of=(RouteAdded, RuleAdded))
+
+    def _change(
+        self,
+        plan: Iterable[AnyChange],
+        netlink: Netlink,
+        table: nft.NftTable | None = None,
+        *,
+        instead_of: tuple[type[Change], ...] = (Change,),
+    ) -> None:
+        """Make what is new of `plan`, once it is journaled; then revert what else there is of these kinds."""
+        wanted = {change.key: change for change in plan}
+        new = [change for key, change in wanted.items() if self._made.get(key) != change]
+        stale = [
+            change
+            for key, change in self._journaled.items()
+            if key not in wanted and isinstance(change, instead_of)
+        ]
+        replaced = [change for change in new if change.key in self._journaled]
+        self._journal.append(new)
+        self._journaled.update((change.key, change) for change in new)
+        self._set_table(table)
+        for change in new:
+            change.make(netlink)
+            self._made[change.key] = change
+        self._drop(stale)
+        if stale or replaced:
+            # So that it does not grow for ever. On a full disk it says too much, which does no harm.
+            with contextlib.suppress(HostError):
+                self._journal.rewrite(self._journaled.values())
 
     def change_users(self, changed: Iterable[UserRules] = (), remove: Iterable[Address] = ()) -> None:
         """Give users these rules, and let the leases `remove` send no more; what is so already costs nothing.

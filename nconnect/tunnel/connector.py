@@ -26,6 +26,7 @@ from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.tunnel import control, health, joining, overlay, routes, status
 from nconnect.tunnel.addresses import KeptAddresses
+from nconnect.tunnel.killswitch import KillSwitch
 from nconnect.tunnel.link import Link
 from nconnect.tunnel.mapping import Mapping
 from nconnect.tunnel.naming import Naming, NamingOptions, NoNames
@@ -51,8 +52,9 @@ class ConnectorOptions:
     """Wait for a provider who does not let us in yet, or does not answer."""
     invite: bytes = field(default=b"", repr=False)
     """Shown to the provider until it has let us in."""
-    kill_switch: bool = False
-    """What was routed to the provider goes nowhere else if this process dies, or ends by an error."""
+    kill_switch: Path | None = None
+    """What was routed to the provider goes nowhere else if this process dies, ends by an error, or is not
+    connected yet; this file remembers what. None: no kill switch."""
     names: NamingOptions | None = None
     """None: the provider's names are no matter."""
     maps: MapOptions = field(default_factory=MapOptions)
@@ -77,7 +79,17 @@ class Connector:
                 socket_mark=MARK,
             ),
         )
+        # Read before the host is touched: a file that is damaged leaves nothing behind.
+        self._kill_switch = (
+            KillSwitch(options.kill_switch, options.peer.public_key, say) if options.kill_switch else None
+        )
         self._host, self._tun = overlay.open_host(options.journal, options.name, say)
+        self._closed = [
+            *map(ip_network, self._host.closed),
+            *(self._kill_switch.prefixes if self._kill_switch else ()),
+        ]
+        """What leads nowhere until the provider has welcomed us."""
+        self._said_closed: list[str] | None = None
         self._pump = Pump(self._tun, lambda destination: self._link)
         self._naming = Naming(options.names, self._tun.name, say) if options.names else NoNames()
         self._invite = options.invite
@@ -96,7 +108,7 @@ class Connector:
     async def run(self) -> None:
         """Connect and stay connected until cancelled; then leave the host as it was.
 
-        After anything but that a kill switch stays.
+        After anything but that a kill switch stays; what it closed before is closed from the start on.
 
         Raises:
             NetworkError, RefusedError, RouteConflictError: the first connection could not be made.
@@ -106,8 +118,9 @@ class Connector:
         keeper = asyncio.create_task(
             overlay.keep(self._host, self._client, self._say, self._on_networks, self._naming.check)
         )
-        is_wanted, was_closed = False, bool(self._host.closed)
+        is_wanted = False
         try:
+            self._close()
             await self._naming.start()
             async with self._client:
                 redial = joining.Redial(self._dial, self._not_answered, self._say, wait=self._options.wait)
@@ -119,9 +132,9 @@ class Connector:
             keeper.cancel()
             await self._naming.close()
             self._pump.close()
-            # A first start that fails leaves this machine as it was; one after a crash leaves it closed.
+            # The first start ever that fails leaves this machine as it was; a later one leaves it closed.
             keep_closed = not is_wanted and (
-                was_closed or (self._options.kill_switch and self.ready.is_set())
+                bool(self._closed) or (self._kill_switch is not None and self.ready.is_set())
             )
             overlay.close_host(self._host, self._tun, self._say, keep_closed=keep_closed)
 
@@ -216,12 +229,27 @@ class Connector:
         """This machine's own networks may have changed: one that it has joined is not to be cut off."""
         if made_again := self._pump.check():
             self._say(made_again)
-        if self._welcome is None or not self.ready.is_set():
+        if self._welcome is None:
+            self._close()
+        if not self.ready.is_set():
             return
         if self._look() and self._link is not None:
             self._apply_routes()
         else:
             self._change_host()  # a network that lies inside an offered one is left out of it
+
+    def _close(self) -> None:
+        """Have lead nowhere what did, or was routed to the provider, but for what this machine has itself."""
+        if not self._closed:
+            return
+        here, link = self._here(), self._tun.name
+        self._host.close(link, *plans.closed_routing(link, self._closed, here.networks, here.tunnels))
+        if self._host.closed != self._said_closed:
+            self._said_closed = self._host.closed
+            if prefixes := ", ".join(self._said_closed):
+                self._say(f"kill switch: {prefixes} unreachable until there is a connection")
+            else:
+                self._say("kill switch: nothing is unreachable: this machine reaches those networks itself")
 
     def _apply_routes(self) -> None:
         self._change_host()
@@ -253,10 +281,12 @@ class Connector:
                 prefixes,
                 self._around.networks,
                 self._around.tunnels,
-                kill_switch=self._options.kill_switch,
+                kill_switch=self._kill_switch is not None,
                 resolver=self._naming.resolver,
             )
         )
+        if self._kill_switch is not None:
+            self._kill_switch.remember((*self._remapping.anywhere(self._welcome), *gateways))
 
     def _here(self) -> Here:
         ours = (self._tun.name,)

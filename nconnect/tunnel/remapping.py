@@ -124,6 +124,11 @@ class Remapping:
         """Names of the user's choice that are for nothing."""
         return [one for one in self._options.given if not _is_offered(one.real, welcome)]
 
+    def anywhere(self, welcome: Welcome) -> tuple[IPNetwork, ...]:
+        """What is routed to the provider, and what would be where this machine has no networks of its own."""
+        there = choose(welcome, Here(), self._options, self._provider, accept=self._accept)
+        return (*self.routes, *there.routes, *(one.seen for one in there.mappings))
+
     def look(self, welcome: Welcome, here: Here) -> bool:
         """Choose again; whether it came to another choice."""
         before = self._choice

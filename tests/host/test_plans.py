@@ -24,8 +24,8 @@ from scapy.layers.l2 import Ether
 
 from nconnect.host import sysctl
 from nconnect.host.desired import DesiredState, Route, RouteKind
-from nconnect.host.networks import Connected
-from nconnect.host.plans import gateway_state, user_state
+from nconnect.host.networks import Connected, connected_networks
+from nconnect.host.plans import closed_routing, gateway_state, user_state
 from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager
 from nconnect.host.tun import Tun
@@ -95,6 +95,41 @@ def test_surroundings_stay_out_of_the_tunnel_even_if_everything_is_offered(tmp_p
         ]
         assert sh(f"ip -6 route show table {table} type unicast").startswith("default dev nc0")
         assert "throw fe80::/10" in sh(f"ip -6 route show table {table}")
+
+
+def test_what_is_closed_leaves_this_machines_networks_and_name_servers_alone(
+    tmp_path: Path, resolver_files: list[Path]
+) -> None:
+    """With no connection yet; and a network that is joined then is left out at the next look."""
+    sh("ip link add eth0 type veth peer name peer0; ip link set eth0 up; ip link set peer0 up")
+    sh("ip addr add 10.1.2.3/24 dev eth0; ip route add default via 10.1.2.1")
+    sh("ip addr add fd05::3/64 dev eth0 nodad; ip route add default via fd05::1")
+    resolver_files[0].write_text("nameserver 10.0.0.53\n")
+    prefixes = [
+        ip_network(one) for one in ("10.0.0.0/8", "10.1.2.0/24", "10.9.9.0/24", "192.168.7.0/24", "fd77::/64")
+    ]
+    tunnels = [Connected(ip_network("10.9.0.0/16"), "nc1")]
+
+    def leads(*addresses: str) -> list[str]:
+        """What the kernel says of each: its interface, or nothing."""
+        return [
+            sh(f"ip route get {one} 2>/dev/null | grep -o 'dev [a-z0-9]*' || true").strip()
+            for one in addresses
+        ]
+
+    with HostManager(tmp_path / "home.journal") as manager:
+        manager.close("nc0", *closed_routing("nc0", prefixes, connected_networks(), tunnels))
+        assert manager.closed == ["10.0.0.0/8", "192.168.7.0/24", "fd77::/64"]
+        assert leads("10.1.2.9", "10.0.0.53", "10.9.9.9", "8.8.8.8") == ["dev eth0"] * 4
+        assert leads("10.0.0.54", "192.168.7.9", "fd77::9") == [""] * 3
+        sh("ip addr add 192.168.7.3/24 dev peer0")
+        manager.close("nc0", *closed_routing("nc0", prefixes, connected_networks(), tunnels))
+        assert leads("192.168.7.9", "10.0.0.54") == ["dev peer0", ""]
+        assert closed_routing("nc0", prefixes[1:2], connected_networks(), tunnels) == ((), ())
+        manager.apply(user())
+        assert leads("10.0.0.54", "fd77::9") == ["dev nc0", "dev eth0"]
+        assert manager.closed == []
+    assert sh("ip rule show priority 5200") == ""
 
 
 def test_a_kernel_without_ipv6_gets_the_ipv4_half(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from nconnect.host import recovery
-from nconnect.host.plans import gateway_state, user_state
+from nconnect.host.networks import connected_networks
+from nconnect.host.plans import closed_routing, gateway_state, user_state
 from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager, cleanup
 from nconnect.host.tun import Tun
@@ -188,5 +189,25 @@ def test_a_kill_switch_stays_until_it_is_undone(host: Netns, tmp_path: Path) -> 
     assert recovery.closed_by(journal) == [], "somebody goes on with it"
     manager.undo(keep_closed=True)
     sh(closed)
+    assert cleanup(tmp_path)
+    assert snapshot() == before
+
+
+def test_what_was_closed_may_be_closed_otherwise_before_there_is_a_state(host: Netns, tmp_path: Path) -> None:
+    """All else that a crash left stays, for connections to go on."""
+    before = snapshot()
+    with living(tmp_path, "user"):
+        pass
+    (old,) = sh("ip -4 rule show priority 5200").splitlines()
+    with Tun.open("nc0"):
+        manager = HostManager(tmp_path / "home.journal")
+        manager.close("nc0", *closed_routing("nc0", [ip_network("10.0.0.0/8")], connected_networks(), ()))
+        assert "nconnect_home" in sh("nft list tables")
+        (rule,) = sh("ip -4 rule show priority 5200").splitlines()
+        assert rule != old and f"lookup {table_of('nc0')}" in rule
+        sh("! ip route get 10.2.3.4")
+        assert "dev eth0" in sh("ip route get 10.1.2.9")
+        manager.undo(keep_closed=True)
+    sh("! ip route get 10.2.3.4")
     assert cleanup(tmp_path)
     assert snapshot() == before

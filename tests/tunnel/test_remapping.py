@@ -269,3 +269,14 @@ class TestAsking:
         remapping.look(again, self.HOME)
         assert not remapping.must_ask
         assert remapping.mappings == again.mappings
+
+
+def test_what_a_kill_switch_is_for_is_what_is_routed_anywhere() -> None:
+    """At home the provider's LAN has another name; elsewhere it may have its own."""
+    offer = welcome("192.168.1.0/24 10.0.0.0/8 8.8.8.0/24")
+    remapping = Remapping(options("10.1.0.0/16=172.20.0.0/16"), KEY)
+    remapping.welcomed(offer)
+    remapping.look(offer, at("192.168.1.0/24"))
+    remapping.answered(remapping.ask())
+    (name,) = (one.seen for one in remapping.mappings if one.real == nets("192.168.1.0/24")[0])
+    assert set(remapping.anywhere(offer)) == {name, *nets("192.168.1.0/24 10.0.0.0/8 172.20.0.0/16")}
