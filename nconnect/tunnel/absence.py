@@ -1,19 +1,31 @@
-"""Users who are not there: their leases are held for a while, and then ended, one task each."""
+"""Users who are not there: their leases are held for a while, and then ended, one task each.
+
+A lease ends sooner if its user is let in no longer: revoked, expired, used up. `Guests` tells whose grants a
+command or the policy file changed; the clock is watched here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Never
 
-from nconnect.errors import HostError
+from nconnect.errors import HostError, NconnectError
+from nconnect.permission.decision import Decision
 from nconnect.tunnel.holding import Holding
+
+logger = logging.getLogger(__name__)
 
 TICK = 1.0
 """Seconds between looks at whose time is over."""
 
 Present = Callable[[], Iterable[tuple[bytes, float]]]
 """Who is there: each key, and the seconds since it was heard."""
+Decide = Callable[[bytes, float], Decision]
+"""What a key gets at a moment (Unix seconds); HostError if that cannot be told now."""
 EndLease = Callable[[bytes], Awaitable[None]]
 """Ends the lease of this key; HostError if the kernel hinders that."""
 
@@ -21,9 +33,19 @@ EndLease = Callable[[bytes], Awaitable[None]]
 class Absence:
     """Ends leases when their time is over; `run` until cancelled, then `close`."""
 
-    def __init__(self, holding: Holding, present: Present, end: EndLease, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        holding: Holding,
+        present: Present,
+        decide: Decide,
+        end: EndLease,
+        say: Callable[[str], None],
+    ) -> None:
         self._holding = holding
         self._present = present
+        self._decide = decide
+        self._let_in_until: dict[bytes, float] = {}
+        """Of those who are not there, when to decide again (Unix seconds); at once of who is not in it."""
         self._end = end
         self._say = say
         self._ending: dict[bytes, asyncio.Task[None]] = {}
@@ -48,6 +70,31 @@ class Absence:
     def leave(self, key: bytes, silent: float) -> None:
         """The user's link has ended; nothing was heard on it for `silent` seconds."""
         self._holding.heard(key, silent)
+        self._let_in_until.pop(key, None)
+
+    def look(self, keys: Collection[bytes] | None) -> None:
+        """End the leases of those of these (None: of all) who are not there and are let in no longer."""
+        if keys is None:
+            self._let_in_until.clear()
+            keys = [key for key, _ in self.held()]
+        for key in keys:
+            self._let_in_until.pop(key, None)
+        self._end_what_is_lost([key for key in keys if key in self._holding])
+
+    def _end_what_is_lost(self, keys: Iterable[bytes]) -> None:
+        now = time.time()
+        for key in keys:
+            if now < self._let_in_until.get(key, 0.0):
+                continue
+            try:
+                decision = self._decide(key, now)
+            except NconnectError as error:
+                # Who looks at those who are there says so; the next tick tries again.
+                logger.info("whether %s is let in cannot be told: %s", key.hex(), error)
+                return
+            self._let_in_until[key] = math.inf if decision.until is None else decision.until
+            if decision.grant is None:
+                self.end(key)
 
     def end(self, key: bytes) -> None:
         """End this lease now, if it is held."""
@@ -64,6 +111,7 @@ class Absence:
             for key in self._holding.over():
                 if key not in present:
                     self.end(key)
+            self._end_what_is_lost([key for key, _ in self._holding if key not in present])
             if self._holding.unsaved:
                 self._save()
             await asyncio.sleep(TICK)
@@ -76,6 +124,7 @@ class Absence:
         # Not `finally`: who cancels this has another task for the key, or none.
         del self._ending[key]
         self._holding.release(key)
+        self._let_in_until.pop(key, None)
 
     async def close(self) -> None:
         """Write what the next start has to know."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Never
 
@@ -74,6 +74,8 @@ class Guests:
         self._saved = time.monotonic()
         self._failing = ""
         self._unsaved = False
+        self.on_others: Callable[[Collection[bytes] | None], None] = lambda keys: None
+        """Hears who is not connected and may have another grant now; None: anybody."""
 
     def enter(self, link: Link, name: str, decision: Decision) -> None:
         """A user was welcomed by `decision`, which may be of some seconds ago."""
@@ -98,6 +100,7 @@ class Guests:
         """
         changed = self._authority.store.changes()
         self._due |= self._guests.keys() if changed is None else changed
+        self.on_others(None if changed is None else changed - self._guests.keys())
         self._look([key for key in self._due if key in self._guests])
         self._due.clear()
         seen = time.monotonic()
@@ -136,6 +139,7 @@ class Guests:
             let_in = {key async for key, decision in self._decisions(changed) if decision.grant is not None}
             self._authority.policy = after
             self._due |= self._guests.keys()
+            self.on_others(set(changed) - self._guests.keys())
             try:
                 self.look()
             except NconnectError as error:

@@ -31,6 +31,8 @@ LEASE = 5.0
 BUSY = 4
 ENDED = SILENCE_TIMEOUT + LEASE * BUSY
 """Within this time a lease is over whose user was killed: until the provider knows, the user is there."""
+GRANTED = 10.0
+"""Seconds in which a user connects, asks and goes away."""
 START = 30.0
 
 
@@ -103,6 +105,37 @@ async def test_who_is_revoked_has_no_connections_left(network: Lab) -> None:
     server = await computing(network, LAN_HOST)
     await network.run_nconnect(Party.PROVIDER, "revoke", key)
     await server.wait_for("^reset$", 2.0 * BUSY)
+
+
+async def test_who_is_revoked_while_away_has_no_connections_left(network: Lab) -> None:
+    """The machine that computes for nobody hears of it at once, not when the lease is over."""
+    key = await steps.public_key(network, Party.USER)
+    await network.run_nconnect(Party.PROVIDER, "allow", key)
+    serving, address = await steps.start_serve(network, "--lease", "1h")
+    up = await steps.start_up(network, address)
+    server = await computing(network, LAN_HOST)
+    assert await up.stop() == 0
+    await serving.wait_for(f"has left: {key}$", 2.0 * BUSY)
+    assert [held.key for held in (await steps.serve_status(network)).held] == [key]
+    assert len(await tracked(network)) == 1
+    await network.run_nconnect(Party.PROVIDER, "revoke", key)
+    await server.wait_for("^reset$", 2.0 * BUSY)
+    await serving.wait_for(rf"^the lease of {key} is over; connections that were reset: 1$", 2.0 * BUSY)
+    assert await tracked(network) == []
+
+
+async def test_what_was_granted_until_now_is_not_held_for_longer(network: Lab) -> None:
+    """The grant expires while its user is away."""
+    key = await steps.public_key(network, Party.USER)
+    _, address = await steps.start_serve(network, "--lease", "1h")
+    await network.run_nconnect(Party.PROVIDER, "allow", key, "--expires", f"{GRANTED:g}s")
+    granted = time.monotonic()
+    up = await steps.start_up(network, address)
+    server = await computing(network, LAN_HOST)
+    assert await up.stop() == 0
+    assert "reset" not in server.output()
+    await server.wait_for("^reset$", GRANTED + 2.0 * BUSY)
+    assert time.monotonic() - granted > GRANTED - 1
 
 
 async def test_an_outage_shorter_than_the_lease_costs_no_connection(network: Lab) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,13 +13,16 @@ import pytest
 from nconnect.host.conntrack import Connection
 from nconnect.packet import ip, tcp
 from nconnect.packet.virtio import PROTOCOL_TCP
+from nconnect.permission.decision import Decision
+from nconnect.permission.grants import Grant
+from nconnect.permission.store import Store
 from nconnect.tunnel import absence, control, farewell
 from nconnect.tunnel.gateway import HELD_FILE
 
 from ..nkn.waiting import until
 from .conftest import MakeClient
 from .raw_peer import udp_packet
-from .serving import ANN, HOST, MakeProvider, Provider, User, admitted, make_provider
+from .serving import ANN, BOB, HOST, MakeProvider, Provider, User, admitted, make_provider
 
 __all__ = ["make_provider"]
 
@@ -142,7 +147,7 @@ async def test_after_a_restart_the_rest_of_the_time_is_held(
 ) -> None:
     # Neither the lease nor the attempts may be over before the test has looked.
     monkeypatch.setattr(farewell, "ATTEMPT_SECONDS", 60.0)
-    lease = 5 * LEASE
+    lease = 15 * LEASE
     async with make_provider(lease_seconds=lease) as provider:
         ann = await admitted(await make_client("up", ANN), provider)
         await until(lambda: (tmp_path / HELD_FILE).exists())
@@ -168,6 +173,97 @@ async def test_who_is_revoked_has_nothing_left(make_provider: MakeProvider, make
         provider.host.tun.deliver(challenge(probe))
         await until(lambda: provider.host.tracked == [])
         await until(lambda: provider.host.leases == [])
+
+
+def expire(provider: Provider) -> None:
+    provider.authority.store.allow(ANN.public_key, "", Grant(expires=time.time() + 1.0))
+    provider.gateway.permissions_changed()
+
+
+def revoke(provider: Provider) -> None:
+    provider.authority.store.revoke(ANN.public_key)
+    provider.gateway.permissions_changed()
+
+
+def revoke_elsewhere(provider: Provider) -> None:
+    """By a command that could not reach the gateway."""
+    with Store(provider.authority.store.path) as store:
+        store.revoke(ANN.public_key)
+
+
+def name_in_policy(provider: Provider) -> None:
+    """Who is named there is granted only what it says."""
+    path = provider.authority.store.path.with_name("policy.toml")
+    path.write_text(f'[users]\nann = "{ANN.public_key.hex()}"\n')
+    path.chmod(0o600)
+    provider.gateway.reload()
+
+
+@pytest.mark.parametrize("lose", [expire, revoke, revoke_elsewhere, name_in_policy])
+async def test_who_is_not_there_and_is_let_in_no_longer_has_nothing_left(
+    make_provider: MakeProvider, make_client: MakeClient, lose: Callable[[Provider], None]
+) -> None:
+    async with make_provider() as provider:
+        ann = await admitted(await make_client("up", ANN), provider)
+        bob = await admitted(await make_client("up", BOB), provider)
+        provider.host.tracked = [connection(ann.address, 1), connection(bob.address, 2)]
+        await bob.peer.send(control.Bye("gone"))
+        await leave(ann, provider)
+        await asyncio.sleep(3 * absence.TICK)
+        assert provider.host.tun.collect() == [], "they are held"
+        lose(provider)
+        (probe, *_) = await writes(provider, 1)
+        provider.host.tun.deliver(challenge(probe))
+        await until(lambda: [one.source_port for one in provider.host.tracked] == [2])
+        await until(lambda: provider.host.leases == list(bob.welcome.addresses))
+        assert [held.key for held in provider.gateway.status().held] == [BOB.public_key.hex()]
+
+
+async def test_who_leaves_with_a_grant_that_expires(
+    make_provider: MakeProvider, make_client: MakeClient
+) -> None:
+    async with make_provider() as provider:
+        ann = await admitted(await make_client("up", ANN), provider)
+        provider.host.tracked = [connection(ann.address, 1)]
+        expire(provider)
+        await leave(ann, provider)
+        (probe, *_) = await writes(provider, 1)
+        provider.host.tun.deliver(challenge(probe))
+        await until(lambda: provider.host.tracked == [])
+
+
+async def test_who_was_revoked_while_nothing_ran_has_nothing_left(
+    make_provider: MakeProvider, make_client: MakeClient, tmp_path: Path
+) -> None:
+    async with make_provider() as provider:
+        await admitted(await make_client("up", ANN), provider)
+        await until(lambda: (tmp_path / HELD_FILE).exists())
+    with Store(tmp_path / "users.sqlite") as store:
+        store.revoke(ANN.public_key)
+    async with make_provider() as provider:
+        over = f"the lease of {ANN.public_key.hex()} is over; connections that were reset: 0"
+        await until(lambda: over in provider.said)
+        assert provider.gateway.status().held == []
+
+
+async def test_what_a_look_costs_does_not_grow_with_those_who_are_not_there(
+    make_provider: MakeProvider, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make_provider() as provider:
+        await leave(await admitted(await make_client("up", ANN), provider), provider)
+        asked = list[bytes]()
+        decide = provider.authority.decide
+
+        def counted(key: bytes, now: float) -> Decision:
+            asked.append(key)
+            return decide(key, now)
+
+        monkeypatch.setattr(provider.gateway._absence, "_decide", counted)
+        await asyncio.sleep(10 * absence.TICK)
+        assert len(asked) <= 1
+        provider.authority.store.allow(BOB.public_key, "", Grant())
+        provider.gateway.permissions_changed()
+        assert BOB.public_key not in asked, "nothing of hers is held"
 
 
 async def test_a_kernel_that_refuses_is_told_of(make_provider: MakeProvider, make_client: MakeClient) -> None:
