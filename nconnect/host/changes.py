@@ -10,7 +10,7 @@ of resolv.conf.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -308,10 +308,31 @@ def restored_lines(restored: list[AnyChange]) -> Iterator[str]:
             yield f"somebody wrote {resolvconf.PATH}; our resolver is in it again"
     for kind in (AddressAdded, RouteAdded, RuleAdded):
         # Many go at once: with the link, or by a flush.
-        gone = [change for change in restored if isinstance(change, kind)]
-        if gone:
-            what = f"{gone[0]} and {len(gone) - 1} more" if len(gone) > 1 else str(gone[0])
-            yield f"somebody removed our {what}; put back"
+        if gone := [change for change in restored if isinstance(change, kind)]:
+            yield f"somebody removed our {_first_of(gone)}; put back"
+
+
+def outliving(changes: Iterable[AnyChange]) -> str:
+    """What of these is still there once their process, and the link with it, has gone; empty: nothing."""
+    found = [change for change in changes if _outlives(change)]
+    kinds = dict.fromkeys(map(type, found))
+    return ", ".join(_first_of([change for change in found if type(change) is kind]) for kind in kinds)
+
+
+def _outlives(change: AnyChange) -> bool:
+    match change:
+        case LinkUp() | AddressAdded():
+            return False
+        case RouteAdded():
+            return change.kind != RouteKind.UNICAST
+        case SysctlSet():
+            return change.old != change.new
+        case _:
+            return True
+
+
+def _first_of(changes: Sequence[AnyChange]) -> str:
+    return f"{changes[0]} and {len(changes) - 1} more" if len(changes) > 1 else str(changes[0])
 
 
 def _outcome(undone: bool) -> Outcome:

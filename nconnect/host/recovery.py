@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from nconnect.host.changes import (
     SysctlSet,
     closed_prefixes,
     keeping_closed,
+    outliving,
 )
 from nconnect.host.journal import (
     NEW_SUFFIX,
@@ -120,7 +121,7 @@ def _undo(journal: Journal, changes: Iterable[AnyChange]) -> tuple[list[str], bo
 
 
 def inherited(journal: Journal) -> tuple[tuple[AnyChange, ...], list[str]]:
-    """The changes in a journal just locked that its next owner goes on with; or else what was done with them.
+    """The changes in a journal just locked that its next owner goes on with; and what was done with them.
 
     An instance that crashed and is started again keeps its firewall and its forwarding meanwhile, so that
     connections through it go on: without, the answers of the LAN would meet a machine that knows nothing of
@@ -131,7 +132,9 @@ def inherited(journal: Journal) -> tuple[tuple[AnyChange, ...], list[str]]:
     """
     contents = journal.previous
     if contents.header is not None and contents.header.is_of_here():
-        return contents.changes, []
+        # A kill switch alone is what an ordered end leaves.
+        left = "" if _is_only_closed(contents.changes) else outliving(contents.changes)
+        return contents.changes, [f"instance {journal.instance}: taken over: {left}"] if left else []
     lines, finished = recover(journal)
     if not finished:
         raise HostError(lines[-1])
@@ -178,7 +181,10 @@ def closed_by(journal: Path) -> list[str]:
 
 def is_only_closed(journal: Path) -> bool:
     """Whether a kill switch is all that an ended instance left."""
-    changes = read(journal).changes
+    return _is_only_closed(read(journal).changes)
+
+
+def _is_only_closed(changes: Sequence[AnyChange]) -> bool:
     return bool(changes) and len(keeping_closed(changes)) == len(changes)
 
 

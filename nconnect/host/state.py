@@ -69,7 +69,7 @@ class HostManager:
         """Of the link, as last applied."""
         self._directory = journal_path.parent
         self.recovered: list[str] = []
-        """What was undone of an instance of this name that ended with the machine's last run."""
+        """What became of changes that an instance of this name has left, for whoever started this one."""
         with directory_lock(self._directory):
             self._journal = Journal.lock(journal_path)
             try:

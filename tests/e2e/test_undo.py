@@ -63,10 +63,31 @@ async def test_a_crash_and_cleanup(tunnel: Tunnel) -> None:
 async def test_a_crash_and_the_next_start(tunnel: Tunnel) -> None:
     tunnel.up.kill()
     tunnel.serve.kill()
-    tunnel.serve, _ = await steps.start_serve(tunnel.lab, allow=(tunnel.key,))
-    tunnel.up = await steps.start_up(tunnel.lab, tunnel.address)
+    await tunnel.start_serve()
+    await tunnel.start_up()
     assert await ping(tunnel)
     for party, process in ((Party.USER, tunnel.up), (Party.PROVIDER, tunnel.serve)):
+        (line,) = [line for line in process.output().splitlines() if line.startswith("left by a crash: ")]
+        assert f"instance {process.name}: taken over: nftables table inet nconnect_{process.name}, " in line
+        assert await process.stop() == 0
+        assert await tunnel.changes(party) == ""
+
+
+async def test_a_crash_and_the_next_start_of_another_name(tunnel: Tunnel) -> None:
+    """Which undoes what was left, says so, and leaves nothing of it while it runs."""
+    lab = tunnel.lab
+    tunnel.up.kill()
+    tunnel.serve.kill()
+    tunnel.serve, _ = await steps.start_serve(lab, "--name", "other", lan=(LAN, LAN6), allow=(tunnel.key,))
+    tunnel.up = await steps.start_up(lab, tunnel.address, "--name", "other")
+    assert await ping(tunnel)
+    for party, process, rules in ((Party.USER, tunnel.up, 2), (Party.PROVIDER, tunnel.serve, 0)):
+        said = process.output()
+        assert f"left by a crash: instance {process.name}: undone: nftables table inet nconnect_" in said
+        assert said.count("undone: IPv") == rules
+        assert said.index("left by a crash") < said.index("connected to " if rules else "serving ")
+        assert (await lab.run(party, ["nft", "list", "tables"])).stdout == "table inet nconnect_other\n"
+        assert (await lab.run(party, ["ip", "rule"])).stdout.count("5200") == rules / 2
         assert await process.stop() == 0
         assert await tunnel.changes(party) == ""
 
@@ -96,16 +117,20 @@ async def test_foreign_tables_and_rules_stay(tunnel: Tunnel) -> None:
 async def test_where_packets_go_after_a_crash(network: Lab, kill_switch: bool) -> None:
     """Without a kill switch they go where they went before: here to the Internet."""
     key = await steps.public_key(network, Party.USER)
-    _, address = await steps.start_serve(network, allow=(key,))
+    _, address = await steps.start_serve(network, lan=(LAN, LAN6), allow=(key,))
+    for command in ("address add 2001:db8:9::2/64 dev wan0 nodad", "route add default via 2001:db8:9::1"):
+        await network.run(Party.USER, ["ip", "-6", *command.split()])
     before = await host_state(network, Party.USER)
     up = await steps.start_up(network, address, *(("--kill-switch",) if kill_switch else ()))
     up.kill()
-    lookup = await network.run(Party.USER, ["ip", "route", "get", LAN_HOST], check=False)
-    assert ("via 198.51.100.1" in lookup.stdout) is not kill_switch
-    assert ("unreachable" in lookup.stderr.lower() or "no route" in lookup.stderr.lower()) is kill_switch
+    for host, router in ((LAN_HOST, "198.51.100.1"), (LAN_HOST6, "2001:db8:9::1")):
+        lookup = await network.run(Party.USER, ["ip", "route", "get", host], check=False)
+        assert (f"via {router}" in lookup.stdout) is not kill_switch
+        assert ("unreachable" in lookup.stderr.lower() or "no route" in lookup.stderr.lower()) is kill_switch
     again = await steps.start_up(network, address, *(("--kill-switch",) if kill_switch else ()))
-    lookup = await network.run(Party.USER, ["ip", "route", "get", LAN_HOST])
-    assert "dev nc-up" in lookup.stdout
+    for host in (LAN_HOST, LAN_HOST6):
+        lookup = await network.run(Party.USER, ["ip", "route", "get", host])
+        assert "dev nc-up" in lookup.stdout
     assert await again.stop() == 0
     assert difference(before, await host_state(network, Party.USER)) == ""
 

@@ -90,6 +90,10 @@ def test_the_next_start_goes_on_with_it(host: Netns, tmp_path: Path) -> None:
         pass
     with Tun.open("nc0"):
         manager = HostManager(tmp_path / "home.journal")
+        (line,) = manager.recovered
+        assert line.startswith(
+            "instance home: taken over: nftables table inet nconnect_home, sysctl net.ipv4."
+        )
         assert "nconnect_home" in sh("nft list tables")
         assert sh("cat /proc/sys/net/ipv4/ip_forward") == "1\n"
         manager.undo()
@@ -186,6 +190,7 @@ def test_a_kill_switch_stays_until_it_is_undone(host: Netns, tmp_path: Path) -> 
     assert recovery.is_only_closed(journal)
     assert cleanup(tmp_path, keep_closed=True) == []
     manager = HostManager(journal)
+    assert manager.recovered == [], "nothing has crashed"
     assert recovery.closed_by(journal) == [], "somebody goes on with it"
     manager.undo(keep_closed=True)
     sh(closed)
