@@ -121,6 +121,18 @@ class Authority:
             return Decision(Grant(), source=Source.COMMAND_LINE, by=Source.COMMAND_LINE)
         return _refused(RefusalCode.NOT_ADMITTED, "this key is not admitted")
 
+    def decide_by_what_is_known(self, key: bytes, before: Decision, used: int, now: float) -> Decision:
+        """What clock, counter and policy file have left of an earlier decision: no more than it was.
+
+        For when the store cannot be read. `used` are the bytes that count towards the grant's quota.
+        """
+        named = self.policy.users.get(key)
+        if named is not None:
+            return _within_quota(named.decide(now), used)
+        if before.until is not None and now >= before.until:
+            return _expired(before.name, before.source)
+        return _within_quota(before, used)
+
     def redeem(self, token: bytes, key: bytes, now: float) -> Grant:
         """Let a key in that shows an invite.
 
@@ -151,8 +163,12 @@ class Authority:
 def _stored(user: StoredUser, now: float) -> Decision:
     expires = user.grant.expires
     if expires is not None and now >= expires:
-        return _refused(RefusalCode.EXPIRED, "what you were granted has expired", user.name, Source.STORE)
+        return _expired(user.name, Source.STORE)
     return Decision(user.grant, user.name, Source.STORE, user.by, until=expires)
+
+
+def _expired(name: str, source: Source) -> Decision:
+    return _refused(RefusalCode.EXPIRED, "what you were granted has expired", name, source)
 
 
 def _within_quota(decision: Decision, used: int) -> Decision:

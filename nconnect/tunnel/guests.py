@@ -49,12 +49,17 @@ class _Guest:
     counted_before: int = 0
     """Of these, the ones that the decision knows of."""
 
+    @property
+    def used(self) -> int:
+        """Bytes that count towards the quota."""
+        return self.decision.used + self.counted - self.counted_before
+
     def is_over(self, now: float) -> bool:
         """Whether time or traffic has overtaken the decision."""
         if self.decision.until is not None and now >= self.decision.until:
             return True
         quota = self.decision.grant.quota if self.decision.grant is not None else 0
-        return quota > 0 and self.decision.used + self.counted - self.counted_before >= quota
+        return 0 < quota <= self.used
 
 
 class Guests:
@@ -187,8 +192,13 @@ class Guests:
     def _tick(self) -> None:
         self._count(self._guests)
         now = time.time()
-        self._due |= {key for key, guest in self._guests.items() if guest.is_over(now)}
-        self.look()
+        over = {key for key, guest in self._guests.items() if guest.is_over(now)}
+        self._due |= over
+        try:
+            self.look()
+        except NconnectError:
+            self._end(over & self._guests.keys(), now)
+            raise
         if time.monotonic() - self._saved >= SAVE_INTERVAL:
             self._save()
 
@@ -211,7 +221,20 @@ class Guests:
     def _look(self, keys: list[bytes]) -> None:
         self._count(keys)  # what was used until now was used of the grants until now
         now = time.time()
-        decisions = {key: self._authority.decide(key, now) for key in keys}
+        self._hold({key: self._authority.decide(key, now) for key in keys})
+
+    def _end(self, keys: Iterable[bytes], now: float) -> None:
+        """Hold users whose time or quota is over to that, without the store."""
+        authority, guests = self._authority, self._guests
+        self._hold(
+            {
+                key: authority.decide_by_what_is_known(key, guests[key].decision, guests[key].used, now)
+                for key in keys
+            }
+        )
+
+    def _hold(self, decisions: Mapping[bytes, Decision]) -> None:
+        """Make these users have what was decided just now."""
         changed = {
             key: decision.grant
             for key, decision in decisions.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -263,19 +264,69 @@ async def test_the_kernel_refuses_to_narrow(provider: Provider, connect: MakeUse
     assert "warning: cannot change the firewall: the kernel says no" in provider.said
 
 
+def break_store(provider: Provider) -> None:
+    for table in ("users", "changes"):
+        provider.authority.store._db.execute(f"DROP TABLE {table}")
+
+
 async def test_the_store_cannot_be_read(
     provider: Provider, connect: MakeUser, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full or broken disk: who is connected stays, nobody else comes in, and it is told once."""
     ann = await connect(ANN)
-    for table in ("users", "changes"):
-        provider.authority.store._db.execute(f"DROP TABLE {table}")
+    break_store(provider)
     await until(lambda: any(line.startswith("warning: cannot use") for line in provider.said))
     assert await provider.serves(ann)
     with pytest.raises(ClosedError):
         await admitted(await make_client("up", BOB), provider)
     await asyncio.sleep(2 * guests.TICK)
     assert sum(line.startswith("warning: cannot use") for line in provider.said) == 1
+
+
+async def test_an_expiry_holds_while_the_store_cannot_be_read(
+    provider: Provider, connect: MakeUser, make_client: MakeClient
+) -> None:
+    """It is known of whoever is connected; a broken disk prolongs nothing."""
+    ann = await connect(ANN)
+    allow(provider, EVE.public_key, Grant(expires=time.time() + 2), "eve")
+    eve = await admitted(await make_client("up", EVE), provider)
+    break_store(provider)
+    refused = await refusal(eve)
+    assert (refused.code, refused.reason) == (RefusalCode.EXPIRED, "what you were granted has expired")
+    assert provider.host.leases == list(ann.welcome.addresses)
+    assert await provider.serves(ann)
+
+
+async def test_a_quota_holds_while_the_store_cannot_be_read(
+    provider: Provider, make_client: MakeClient
+) -> None:
+    allow(provider, EVE.public_key, Grant(quota=200_000), "eve")
+    eve = await admitted(await make_client("up", EVE), provider)
+    break_store(provider)
+    assert await provider.serves(eve)
+    for _ in range(2):
+        await eve.peer.send_packets(*[udp_packet(eve.address, HOST, bytes(1000))] * 100)
+    refused = await refusal(eve)
+    assert refused.code == RefusalCode.QUOTA
+    assert "quota of 200kB is used up" in refused.reason
+    assert provider.host.leases == []
+
+
+async def test_what_the_file_leaves_of_a_grant_while_the_store_cannot_be_read(
+    provider: Provider, connect: MakeUser, tmp_path: Path
+) -> None:
+    """The file is in memory: of two grants one ends, and the other goes on."""
+    text = f'[users]\nann = "{ANN.public_key.hex()}"\n'
+    for host, seconds in ((20, 2), (22, 4)):
+        end = datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
+        text += f'[[grants]]\nusers = ["ann"]\nto = ["192.168.77.{host}"]\nexpires = {end}\n'
+    write(tmp_path / "policy.toml", text)
+    await provider.gateway.reload()
+    ann = await connect(ANN)
+    break_store(provider)
+    assert await soon(ann.peer.receive()) == control.RoutesChanged((ip_network("192.168.77.22/32"),))
+    assert (await refusal(ann)).code == RefusalCode.EXPIRED
+    assert provider.host.leases == []
 
 
 async def test_a_revoke_is_not_forgotten_while_the_store_cannot_be_read(
