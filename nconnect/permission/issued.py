@@ -27,25 +27,6 @@ MAX_USERS = 256
 BY = "invite:"
 """Before the ID of the invite that a stored user came by."""
 
-_SCHEMA = (
-    """
-    CREATE TABLE IF NOT EXISTS invites (
-        nonce BLOB PRIMARY KEY,
-        head BLOB NOT NULL,
-        issued REAL NOT NULL,
-        expires INTEGER NOT NULL,
-        cancelled INTEGER NOT NULL DEFAULT 0
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS redeemed (
-        nonce BLOB NOT NULL,
-        key BLOB NOT NULL,
-        time REAL NOT NULL,
-        PRIMARY KEY (nonce, key)
-    ) WITHOUT ROWID
-    """,
-)
 _SELECT = "SELECT nonce, head, issued, cancelled FROM invites"
 _KNOCK = re.compile(r"-([0-9a-f]{16})-([0-9a-f]{16})\Z", re.ASCII)
 
@@ -75,9 +56,6 @@ class Invites:
     def __init__(self, store: Store, provider: KeyPair) -> None:
         self._store = store
         self._provider = provider
-        with store.transaction() as db:
-            for statement in _SCHEMA:
-                db.execute(statement)
 
     def issue(self, invite: Invite, now: float) -> str:
         """Sign and record an invite; the string that the provider passes on.

@@ -2,7 +2,7 @@
 
 SQLite because a change of one user among ten thousand shall cost a few milliseconds, must be whole or not at
 all through a crash, and comes from several processes: the running gateway counts bytes while commands change
-grants. Its locks and journal do that.
+grants. Its locks and journal do that. The records of invites (`issued`) are in it as well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nconnect.permission.keys import MAX_NAME, check_name
 from nconnect.permission.private import check_private
 
 FILE_NAME = "users.sqlite"
-LAYOUT = 2
+LAYOUT = 3
 """`PRAGMA user_version`; a later one is of a later version of nconnect."""
 MAX_USERS = 100_000
 """Keys in the file, revoked ones included: some 30 MB."""
@@ -72,11 +72,36 @@ _CHANGES = (
         )
     ),
 )
-_SCHEMA = (_USERS, _CHANGES)
+_INVITES = (
+    # Whoever gave out invites before this layout has these tables.
+    """
+CREATE TABLE IF NOT EXISTS invites (
+    nonce BLOB PRIMARY KEY,
+    head BLOB NOT NULL,
+    issued REAL NOT NULL,
+    expires INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS redeemed (
+    nonce BLOB NOT NULL,
+    key BLOB NOT NULL,
+    time REAL NOT NULL,
+    PRIMARY KEY (nonce, key)
+) WITHOUT ROWID
+""",
+)
+_SCHEMA = (_USERS, _CHANGES, _INVITES)
 """What each layout adds to the one before."""
+_SELECT_CHANGES = "SELECT serial, key FROM changes"
 _COLUMNS = "key, name, state, targets, expires, rate, quota, since, source, used, used_before"
 
 ALLOWED, REVOKED = "allowed", "revoked"
+
+
+_NO_CHANGE = (0, b"")
+"""Serial and key before the first change."""
 
 
 class StoredUser(NamedTuple):
@@ -116,10 +141,11 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Raises ConfigError if it is no store, or others may read it; HostError if it cannot be had."""
         self.path = path
-        self._told: int | None = None
+        self._told: tuple[int, bytes] | None = None
         """The last change that `changes` told of."""
         with self._explained():
-            _create(path)
+            self._file = _create(path)
+            """Which file it is: others may put another in its place."""
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             with self._explained():
@@ -175,14 +201,34 @@ class Store:
     def changes(self) -> set[bytes] | None:
         """The keys that were allowed, revoked or forgotten since this was asked last, by any process.
 
-        None: it may be anybody, as at the first call, or where too many have. Microseconds if there are none.
+        None: it may be anybody, as at the first call, where too many have, or where a backup was restored.
+        Microseconds if there are none.
+
+        Raises:
+            HostError: it cannot be read, or is gone.
         """
-        since = self._told or 0
+        self._follow()
+        serial, key = self._told or _NO_CHANGE
         with self._explained():
-            found = self._db.execute("SELECT serial, key FROM changes WHERE serial > ?", (since,)).fetchall()
-        known = self._told is not None and (not found or found[0][0] == since + 1)
-        self._told = max((serial for serial, _ in found), default=since)
-        return {key for _, key in found} if known else None
+            found = self._db.execute(_SELECT_CHANGES + " WHERE serial >= ?", (serial,)).fetchall()
+            if serial:
+                # The last one is there still, unless too many came after it, or the contents are others now.
+                known = found[:1] == [(serial, key)]
+            else:
+                known = self._told is not None and (not found or found[0][0] == 1)
+            if not known:
+                found = self._db.execute(_SELECT_CHANGES + " ORDER BY serial DESC LIMIT 1").fetchall()
+        self._told = found[-1] if found else _NO_CHANGE
+        return {key for number, key in found if number > serial} if known else None
+
+    def _follow(self) -> None:
+        """Go on with the file that is at `path` now, if it is another one, such as a backup."""
+        with self._explained():
+            file = _identity(self.path.stat())
+        if file != self._file:
+            another = Store(self.path)
+            self._db.close()
+            self._db, self._file, self._told = another._db, another._file, another._told
 
     # Changing
 
@@ -330,8 +376,10 @@ class Store:
             raise HostError(f"cannot use {self.path}: {error.strerror or error}") from error
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> tuple[int, int]:
     """Make the file if there is none, for its directory's owner only; see that nobody else may read it.
+
+    Returns which file it is.
 
     Raises:
         ConfigError: others may; OSError: it cannot be had.
@@ -347,6 +395,12 @@ def _create(path: Path) -> None:
     finally:
         os.close(descriptor)
     check_private(status.st_mode, path, "says who is let in")
+    return _identity(status)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """What two files never have in common, however they are called."""
+    return status.st_dev, status.st_ino
 
 
 def _user(row: tuple[Any, ...]) -> StoredUser:

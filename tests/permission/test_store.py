@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -178,6 +179,74 @@ def test_who_is_forgotten_has_changed(store: Store, monkeypatch: pytest.MonkeyPa
     assert store.changes() == {ANN, BOB}
 
 
+def back_up(path: Path) -> Path:
+    """A copy of the store, as `.backup` of the sqlite3 command makes it."""
+    copy = path.with_name("backup")
+    copy.touch(0o600)
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as to:
+        source.backup(to)
+    return copy
+
+
+def put_in_its_place(copy: Path, path: Path) -> None:
+    """As who restores a backup while others have the store open."""
+    copy.replace(path)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def test_another_file_in_its_place(store: Store, path: Path) -> None:
+    """Whoever runs goes on with what commands find there, and takes nothing of it away."""
+    store.allow(ANN, "ann", GRANT)
+    copy = back_up(path)
+    store.allow(BOB, "bob", GRANT)
+    store.changes()
+    put_in_its_place(copy, path)
+    with Store(path) as command:
+        assert command.revoke("ann") is not None
+        assert store.changes() is None
+        assert store.keys() == set()
+        command.allow(EVE, "eve", GRANT)
+        assert store.changes() == {EVE}
+        store.add_usage(EVE, 7)
+    with Store(path) as other:
+        eve = other.find(EVE)
+        assert eve is not None and eve.used == 7
+        assert other.find(BOB) is None
+
+
+def test_a_backup_that_is_restored_into_it(store: Store, path: Path) -> None:
+    """With `.restore` it is the same file, whose list of changes is shorter than what was told of it."""
+    store.allow(ANN, "ann", GRANT)
+    copy = back_up(path)
+    store.allow(BOB, "bob", GRANT)
+    store.changes()
+    with contextlib.closing(sqlite3.connect(copy)) as source, contextlib.closing(sqlite3.connect(path)) as to:
+        source.backup(to)
+    with Store(path) as command:
+        command.revoke(ANN)
+    assert store.changes() is None
+    assert store.keys() == set()
+    assert store.changes() == set()
+
+
+def test_one_that_is_gone_is_told_and_comes_back(store: Store, path: Path) -> None:
+    store.allow(ANN, "ann", GRANT)
+    store.changes()
+    copy = back_up(path)
+    path.unlink()
+    with pytest.raises(HostError, match=f"cannot use {path}: No such file"):
+        store.changes()
+    assert not path.exists()
+    put_in_its_place(copy, path)
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="others may read it"):
+        store.changes()
+    path.chmod(0o600)
+    assert store.changes() is None
+    assert store.keys() == {ANN}
+
+
 def test_one_that_others_may_read_is_refused(path: Path) -> None:
     Store(path).close()
     path.chmod(0o640)
@@ -203,7 +272,8 @@ def test_one_of_an_earlier_layout_is_brought_up_to_date(path: Path) -> None:
     with sqlite3.connect(path) as database:
         for name in ("added", "changed", "forgotten"):
             database.execute(f"DROP TRIGGER {name}")
-        database.execute("DROP TABLE changes")
+        for name in ("changes", "invites", "redeemed"):
+            database.execute(f"DROP TABLE {name}")
         database.execute("PRAGMA user_version = 1")
     database.close()
     with Store(path) as store:

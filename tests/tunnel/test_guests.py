@@ -201,6 +201,24 @@ async def test_a_gateway_that_nobody_tells_finds_out(
     assert provider.users == []
 
 
+async def test_a_revoke_in_a_store_that_was_restored(
+    provider: Provider, connect: MakeUser, tmp_path: Path
+) -> None:
+    """The gateway had the file open that was there before, and commands find the one that is there now."""
+    path = tmp_path / "users.sqlite"
+    ann = await connect(ANN)
+    with Store(tmp_path / "backup") as backup:
+        backup.allow(ANN.public_key, "ann", Grant())
+    (tmp_path / "backup").replace(path)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    with Store(path) as command:
+        assert command.revoke("ann") is not None
+    assert provider.gateway.permissions_changed() == []
+    assert provider.users == []
+    assert (await refusal(ann)).code == RefusalCode.REVOKED
+
+
 async def test_expiry_ends_a_session(provider: Provider, make_client: MakeClient) -> None:
     allow(provider, EVE.public_key, Grant(expires=time.time() + 2))
     eve = await admitted(await make_client("up", EVE), provider)
