@@ -18,14 +18,12 @@ from nconnect.permission import invites
 from nconnect.permission.decision import RefusalCode
 from nconnect.permission.grants import Grant, parse_targets
 from nconnect.permission.invites import Invite
-from nconnect.permission.store import Store
+from nconnect.permission.store import BY_INVITE, Store
 
 MAX_INVITES = 10_000
 """Invites that have not expired: far more than people send, some megabytes."""
 MAX_USERS = 256
 """Users of one invite; one that so many have used has got into the wrong hands."""
-BY = "invite:"
-"""Before the ID of the invite that a stored user came by."""
 
 _SELECT = "SELECT nonce, head, issued, cancelled FROM invites"
 _KNOCK = re.compile(r"-([0-9a-f]{16})-([0-9a-f]{16})\Z", re.ASCII)
@@ -101,8 +99,9 @@ class Invites:
     def redeem(self, token: bytes, key: bytes, now: float) -> Grant:
         """Let a key in that shows a token; the grant that it has then.
 
-        A key that was let in by the same invite before keeps what it has. TLS must have proved that the
-        user holds `key`.
+        A key that was let in by the same invite before keeps what it has, and so does one that the provider
+        has allowed since the invite was made: that is the later word. TLS must have proved that the user
+        holds `key`.
 
         Raises:
             RefusedError: the invite is none, or none any more; or the key was revoked.
@@ -115,13 +114,16 @@ class Invites:
                     RefusalCode.REVOKED, "the provider has revoked your access, and no invite gives it back"
                 )
             row = db.execute(_SELECT + " WHERE nonce = ?", (invite.nonce,)).fetchone()
-            if user is not None and user.allowed and user.by == BY + invite.id:
+            if user is not None and user.allowed and user.invite == invite.id:
                 return user.grant
             if now >= invite.expires:
                 raise _refused(invite, "has expired")
             if row is None:
                 raise _refused(invite, "is not in this provider's records any more")
-            _check(_issued(db, row), key)
+            issued = _issued(db, row)
+            _check(issued, key)
+            if user is not None and user.allowed and not user.invite and user.since >= issued.issued:
+                return user.grant
             db.execute("INSERT INTO redeemed VALUES (?, ?, ?)", (invite.nonce, key, now))
             return self._let_in(key, invite, now)
 
@@ -147,7 +149,9 @@ class Invites:
         expires = now + invite.seconds if invite.seconds else None
         try:
             grant = Grant(parse_targets(invite.targets), expires, invite.rate, invite.quota)
-            return self._store.allow(key, invite.name, grant, by=BY + invite.id, another_name=True).grant
+            return self._store.allow(
+                key, invite.name, grant, by=BY_INVITE + invite.id, another_name=True
+            ).grant
         except UsageError as error:
             raise _refused(invite, f"cannot be used: {error}") from error
 
@@ -159,6 +163,17 @@ class Invites:
         if invite.provider != self._provider.public_key:
             raise _refused(invite, "is another provider's")
         return invite
+
+
+def open_invites(store: Store, key: bytes, now: float) -> list[str]:
+    """The IDs of the invites that have let this key in and would let in others."""
+    with store.reading() as db:
+        rows = [
+            db.execute(_SELECT + " WHERE nonce = ? AND expires > ?", (nonce, now)).fetchone()
+            for nonce in store.invites_of(key)
+        ]
+        found = [_issued(db, row) for row in rows if row is not None]
+    return [issued.invite.id for issued in found if issued.state == "open"]
 
 
 def _check(issued: Issued, key: bytes) -> None:

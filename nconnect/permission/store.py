@@ -98,7 +98,8 @@ _SELECT_CHANGES = "SELECT serial, key FROM changes"
 _COLUMNS = "key, name, state, targets, expires, rate, quota, since, source, used, used_before"
 
 ALLOWED, REVOKED = "allowed", "revoked"
-
+BY_INVITE = "invite:"
+"""Before the ID of the invite that a user came by."""
 
 _NO_CHANGE = (0, b"")
 """Serial and key before the first change."""
@@ -128,6 +129,11 @@ class StoredUser(NamedTuple):
     @property
     def revoked(self) -> bool:
         return self.state == REVOKED
+
+    @property
+    def invite(self) -> str:
+        """The ID of the invite that the grant came by; empty if `allow` gave it."""
+        return self.by.removeprefix(BY_INVITE) if self.by.startswith(BY_INVITE) else ""
 
     @property
     def used_of_grant(self) -> int:
@@ -197,6 +203,12 @@ class Store:
         """The keys that were allowed; some milliseconds for ten thousand."""
         with self._explained():
             return {key for (key,) in self._db.execute("SELECT key FROM users WHERE state = 'allowed'")}
+
+    def invites_of(self, key: bytes) -> list[bytes]:
+        """The nonces of the invites that have let this key in, of those in the records."""
+        with self._explained():
+            rows = self._db.execute("SELECT nonce FROM redeemed WHERE key = ? ORDER BY time", (key,))
+            return [nonce for (nonce,) in rows]
 
     def changes(self) -> set[bytes] | None:
         """The keys that were allowed, revoked or forgotten since this was asked last, by any process.

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from nconnect.nkn.keys import KeyPair
 from nconnect.permission import invites
 from nconnect.permission.audit_reader import Entry, Reader
 from nconnect.permission.invites import Invite
+from nconnect.permission.issued import Invites
+from nconnect.permission.store import Store
 
 from .command import Command
 
@@ -47,6 +50,28 @@ def test_one_string_on_stdout_and_nothing_else(provider: Command) -> None:
     assert before + 86400 - 1 <= invite.expires <= time.time() + 86400
     assert (invite.once, invite.targets, invite.seconds, invite.rate, invite.quota) == (False, (), 0, 0, 0)
     assert text.isalnum()
+
+
+@pytest.mark.parametrize("allowed_since", [False, True])
+def test_revoked_while_the_invite_is_open(provider: Command, allowed_since: bool) -> None:
+    """Whoever has the string comes back by it with another key."""
+    text, invite = issue(provider, "--name", "laptop")
+    once, _ = issue(provider, "--once", "--name", "phone")
+    laptop, phone = (bytes([number]) * 32 for number in (1, 2))
+    with Store(provider.state / "users.sqlite") as store:
+        records = Invites(store, KeyPair.from_seed(bytes.fromhex((provider.state / "identity").read_text())))
+        for string, key in ((text, laptop), (once, phone)):
+            records.redeem(invites.from_text(string), key, time.time())
+    if allowed_since:
+        provider.run("allow", laptop.hex(), "--to", "192.168.1.20")
+    assert provider.run("revoke", "laptop").stderr == (
+        f"the invite {invite.id} that let them in is still open, to any other key too; "
+        f"cancel it: nconnect invite --cancel {invite.id}\n"
+    )
+    assert provider.run("revoke", "phone").stderr == ""
+    provider.run("invite", "--cancel", invite.id)
+    provider.run("allow", laptop.hex())
+    assert provider.run("revoke", laptop.hex()).stderr == ""
 
 
 def test_a_service_of_the_policy(provider: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -150,6 +151,32 @@ def test_it_replaces_what_a_key_had(provider: Provider) -> None:
     user = provider.store.find(ANN)
     assert user is not None
     assert (user.name, user.grant.targets) == ("laptop", (TARGET,))
+
+
+@pytest.mark.parametrize("expires", [None, 1.0])
+def test_what_was_allowed_later_is_kept(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, expires: float | None
+) -> None:
+    """Nobody widens or prolongs it by an invite that they had before; nor is that used up."""
+    token = provider.issue(once=True)
+    monkeypatch.setattr(time, "time", lambda: NOW + 1)
+    narrow = provider.store.allow(ANN, "laptop", Grant((Target(ip_network("10.0.0.1/32")),), expires)).grant
+    assert provider.redeem(token, ANN, NOW + 2) == narrow
+    assert provider.store.users()[0].grant == narrow
+    later = provider.issue(at=NOW + 3)
+    assert provider.redeem(later, ANN, NOW + 4).targets == (TARGET,)
+    assert provider.redeem(token, BOB, NOW + 5).targets == (TARGET,)
+
+
+def test_open_invites_of_a_key(provider: Provider) -> None:
+    tokens = [provider.issue(), provider.issue(once=True), provider.issue(expires=60), provider.issue()]
+    for number, token in enumerate(tokens):
+        provider.redeem(token, ANN, NOW + number)
+    first, _, third, fourth = (invites.decode(token).id for token in tokens)
+    assert issued.open_invites(provider.store, ANN, NOW) == [first, third, fourth]
+    provider.invites.cancel(fourth, NOW)
+    assert issued.open_invites(provider.store, ANN, NOW + 60) == [first]
+    assert issued.open_invites(provider.store, BOB, NOW) == []
 
 
 def test_a_revoked_key_is_not_let_in_again(provider: Provider) -> None:
