@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser
 
 from nconnect.cli.options import add_rate, add_to, split_commas
@@ -37,15 +36,18 @@ def command(
     policy = granting.policy(where)
     grant = grants.Grant(
         granting.targets(policy, split_commas(to or ())),
-        time.time() + grants.parse_duration(expires) if expires is not None else None,
+        None,
         grants.parse_rate(rate) if rate is not None else 0,
         grants.parse_size(quota) if quota is not None else 0,
     )
+    seconds = grants.parse_duration(expires) if expires is not None else None
     named = granting.named_in_file(policy, public_key)
     if named:
         raise UsageError(f"{named} names this key, and the file decides; change it there, then reload it")
     granting.check_name(policy, name)
     with Store(where.state / FILE_NAME) as store:
+        if seconds is not None:
+            grant = grant._replace(expires=store.now() + seconds)
         user = store.allow(public_key, name, grant)
     granting.audit(where).record("allowed", public_key, name=user.name, grant=grant, source=user.by)
     granting.tell_gateway(where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
@@ -79,23 +78,24 @@ def command(
     key = load_or_create(where.state)
     audit = granting.audit(where)
     with Store(where.state / FILE_NAME) as store:
-        invites = Invites(store, key)
+        invites, now = Invites(store, key), store.now()
         if listing:
-            _print_list(invites.all(time.time()), as_json)
+            _print_list(invites.all(now), as_json)
         elif cancel is not None:
-            _cancel(invites, audit, cancel)
+            _cancel(invites, audit, cancel, now)
         else:
             policy = granting.policy(where)
             granting.check_name(policy, name)
             targets = granting.targets(policy, split_commas(to)) if to else ()
-            invite = _invite(key.public_key, targets, expires, lasting, once, name, rate, quota)
-            text = invites.issue(invite, time.time())
+            invite = _invite(key.public_key, now, targets, expires, lasting, once, name, rate, quota)
+            text = invites.issue(invite, now)
             _audit(audit, "invited", invite)
             _show(invite, text, qr)
 
 
 def _invite(
     provider: bytes,
+    now: float,
     targets: tuple[Target, ...],
     expires: str,
     lasting: str | None,
@@ -110,7 +110,7 @@ def _invite(
     return Invite(
         provider=provider,
         nonce=new_nonce(),
-        expires=int(time.time()) + grants.parse_duration(expires),
+        expires=int(now) + grants.parse_duration(expires),
         once=once,
         name=name,
         targets=tuple(map(grants.format_target, targets)),
@@ -172,8 +172,8 @@ def _as_json(issued: Issued) -> dict[str, object]:
     }
 
 
-def _cancel(invites: Invites, audit: Audit, invite_id: str) -> None:
-    issued = invites.cancel(invite_id, time.time())
+def _cancel(invites: Invites, audit: Audit, invite_id: str, now: float) -> None:
+    issued = invites.cancel(invite_id, now)
     if issued.state != "cancelled":
         _audit(audit, "cancelled", issued.invite)
     print(f"{issued.invite.id} is cancelled")

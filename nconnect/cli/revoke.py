@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
@@ -71,4 +70,4 @@ def _open_invites(store: Store, key: bytes) -> list[str]:
         return []  # and nobody waits for what reads invites to be loaded
     from nconnect.permission.issued import open_invites
 
-    return open_invites(store, key, time.time())
+    return open_invites(store, key, store.now())

@@ -75,17 +75,28 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--pending", action="store_true", help="Who asked to be let in and is not, and how to let them in."
     )
+    parser.add_argument(
+        "--trust-clock",
+        action="store_true",
+        help="This machine's clock is right: let grants end by it, although it has said a later time before.",
+    )
     add_json(parser)
 
 
-def command(pending: bool, as_json: bool) -> None:
+def command(pending: bool, trust_clock: bool, as_json: bool) -> None:
     """List who is let in, to what, and what they have used."""
+    from nconnect.cli import granting
     from nconnect.permission.authority import Authority
 
     where = places()
     gateway = _gateway(where)
-    now = time.time()
     authority = Authority.open(where, [bytes.fromhex(key) for key in (gateway.given if gateway else ())])
+    if trust_clock:
+        authority.store.trust_clock()
+        granting.tell_gateway(where)
+    if warning := authority.clock_is_behind():
+        print(f"nconnect: warning: {warning}", file=sys.stderr)
+    now = authority.now()
     knocks = _pending(authority, where, gateway, now)
     users = [] if pending else _users(authority, gateway, now)
     authority.close()
@@ -165,8 +176,9 @@ def _pending(
     """Who asked of late and would not be let in now, the latest last."""
     from nconnect.permission.knocks import MAX_KNOCKS
 
-    found = _logged(where, now - PENDING_SECONDS)
-    found |= {knock.key: _knock(knock, now) for knock in (gateway.knocks if gateway else ())}
+    clock = time.time()
+    found = _logged(where, clock - PENDING_SECONDS)
+    found |= {knock.key: _knock(knock, clock) for knock in (gateway.knocks if gateway else ())}
     refused = [knock for key, knock in found.items() if not authority.decide(bytes.fromhex(key), now).grant]
     return sorted(refused, key=lambda knock: knock.last)[-MAX_KNOCKS:]
 

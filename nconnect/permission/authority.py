@@ -9,9 +9,12 @@ Three sources, of which the first that knows a key decides:
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -22,6 +25,12 @@ from nconnect.permission.grants import Grant, format_size
 from nconnect.permission.policy import PolicyFile
 from nconnect.permission.store import FILE_NAME, Store, StoredUser
 from nconnect.places import Places
+
+CLOCK_INTERVAL = 60.0
+"""Seconds after which the time is written although nobody uses anything: so much may a clock give back that
+is set back."""
+CLOCK_TOLERANCE = 60.0
+"""Seconds by which a clock may be set back without a word."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +69,10 @@ class Authority:
         self._unsaved: defaultdict[bytes, Counter[float]] = defaultdict(Counter)
         """Bytes that the store does not know of, by key, and by the `since` of the grant that held then:
         they do not count towards another one, which a command may put in its place."""
+        self._latest = 0.0
+        """`Store.latest_time`, when it was read last."""
+        self._ended = False
+        """Whether something has expired by a time that the store does not know of yet."""
         self.on_event: OnEvent = _nobody_listens
         self.redeemer: Redeem | None = None
         self.expects: Expects = lambda identifier, key, now: False
@@ -96,6 +109,26 @@ class Authority:
 
     # Deciding
 
+    def now(self) -> float:
+        """`Store.now`; while the store cannot be read, by what it said before."""
+        with contextlib.suppress(NconnectError):  # whoever asks it for more says so
+            self._latest = self.store.latest_time()
+        return max(time.time(), self._latest)
+
+    def clock_is_behind(self) -> str:
+        """What to say of a clock that is behind what it said before; empty if it is not."""
+        now = self.now()
+        behind = now - time.time()
+        if behind < CLOCK_TOLERANCE:
+            return ""
+        said = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+        by = timedelta(seconds=int(behind))
+        return (
+            f"this machine's clock is {by} behind what it has said before, {said}: what had ended by "
+            "then stays ended, and nothing else ends until the clock is past that. Set it; or if it is right "
+            "now, and was wrong then: nconnect users --trust-clock"
+        )
+
     def decide(self, key: bytes, now: float) -> Decision:
         """What this key gets at `now` (Unix seconds).
 
@@ -106,6 +139,7 @@ class Authority:
         decision = self._decide(key, stored, now)
         if decision.grant is not None:
             self._since[key] = stored.since if stored is not None else 0.0
+        self._ended |= decision.code == RefusalCode.EXPIRED and now > self._latest
         return decision
 
     def _decide(self, key: bytes, stored: StoredUser | None, now: float) -> Decision:
@@ -150,14 +184,15 @@ class Authority:
         self._unsaved[key][self._since.get(key, 0.0)] += used
 
     def save_usage(self) -> None:
-        """Write what was counted into the store.
+        """Write what was counted into the store, and what time it is, if that matters.
 
         Raises:
             HostError: it cannot be written; it is tried again the next time.
         """
-        if self._unsaved:
+        if self._unsaved or self._ended or time.time() - self._latest >= CLOCK_INTERVAL:
             self.store.add_usages(self._unsaved)
         self._unsaved.clear()
+        self._ended = False
 
 
 def _stored(user: StoredUser, now: float) -> Decision:

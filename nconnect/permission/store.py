@@ -92,8 +92,15 @@ CREATE TABLE IF NOT EXISTS redeemed (
 ) WITHOUT ROWID
 """,
 )
-_SCHEMA = (_USERS, _CHANGES, _INVITES)
+_CLOCK = (
+    "CREATE TABLE clock (seen REAL NOT NULL)",
+    "INSERT INTO clock VALUES (0)",
+)
+_SCHEMA = (_USERS, _CHANGES, (*_INVITES, *_CLOCK))
 """What each layout adds to the one before."""
+MIN_AGE = 0.001
+"""Seconds between two grants of a key at least: usage is counted by when its grant began, and time may stand
+still, see `Store.now`."""
 _SELECT_CHANGES = "SELECT serial, key FROM changes"
 _COLUMNS = "key, name, state, targets, expires, rate, quota, since, source, used, used_before"
 
@@ -210,6 +217,19 @@ class Store:
             rows = self._db.execute("SELECT nonce FROM redeemed WHERE key = ? ORDER BY time", (key,))
             return [nonce for (nonce,) in rows]
 
+    def latest_time(self) -> float:
+        """The latest time that this machine's clock is known to have said, Unix seconds; 0 if none is."""
+        with self._explained():
+            (seen,) = self._db.execute("SELECT seen FROM clock").fetchone()
+            return float(seen)
+
+    def now(self) -> float:
+        """Unix seconds by which grants and invites end: the clock's, or the latest that it has said before.
+
+        A clock that was set back, as that of a board without a battery is at each boot, gives nothing back.
+        """
+        return max(time.time(), self.latest_time())
+
     def changes(self) -> set[bytes] | None:
         """The keys that were allowed, revoked or forgotten since this was asked last, by any process.
 
@@ -274,8 +294,9 @@ class Store:
                 "INSERT INTO users (key, name, state, targets, expires, rate, quota, since, source) "
                 "VALUES (?1, ?2, 'allowed', ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET "
                 "name = CASE WHEN ?2 = '' THEN name ELSE ?2 END, state = 'allowed', targets = ?3, "
-                "expires = ?4, rate = ?5, quota = ?6, since = ?7, source = ?8, used_before = used",
-                (key, name, targets, grant.expires, grant.rate, grant.quota, time.time(), by),
+                "expires = ?4, rate = ?5, quota = ?6, since = max(?7, since + ?9), source = ?8, "
+                "used_before = used",
+                (key, name, targets, grant.expires, grant.rate, grant.quota, self._see(), by, MIN_AGE),
             )
             user = self.find(key)
         assert user is not None
@@ -298,7 +319,7 @@ class Store:
             self._db.execute(
                 "INSERT INTO users (key, state, since) VALUES (?1, 'revoked', ?2) "
                 "ON CONFLICT (key) DO UPDATE SET state = 'revoked', since = ?2",
-                (key, time.time()),
+                (key, self._see()),
             )
         return user if user is not None and user.allowed else None
 
@@ -310,14 +331,15 @@ class Store:
     def add_usages(self, used: Mapping[bytes, Mapping[float, int]]) -> None:
         """Count bytes of several keys, each by the `since` of the grant under which they were used.
 
-        Where the key has another grant by now, they do not count towards it. A power failure may forget the
-        last ones.
+        Where the key has another grant by now, they do not count towards it. What time it is is written with
+        them. A power failure may forget the last ones.
         """
         with self._explained():
             # In WAL mode NORMAL means no fsync for each commit: this happens all the time, in the event loop.
             self._db.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self._transaction():
+                    self._see()
                     for key, sizes in used.items():
                         self._make_room(key)
                         for since, size in sizes.items():
@@ -329,6 +351,17 @@ class Store:
                             )
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
+
+    def trust_clock(self) -> None:
+        """Go by the clock from now on, whatever it has said before."""
+        with self._explained(), self._transaction():
+            self._db.execute("UPDATE clock SET seen = ?", (time.time(),))
+
+    def _see(self) -> float:
+        """`now`, which is kept."""
+        now = self.now()
+        self._db.execute("UPDATE clock SET seen = ?", (now,))
+        return now
 
     def _make_room(self, key: bytes) -> None:
         """For one more key: who is not allowed and was changed longest ago makes room."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ class Admission:
         """
         # Not `Address.parse`: strangers may have identifiers that it refuses.
         identifier, _, digits = address.rpartition(".")
-        key, now = bytes.fromhex(digits), time.time()
+        key, now = bytes.fromhex(digits), self._authority.now()
         # Where permissions cannot be read, `_serve` says so.
         with contextlib.suppress(HostError):
             if self._authority.decide(key, now).grant is not None:
@@ -191,7 +190,7 @@ class Admission:
             )
 
     def _has_room_for(self, key: bytes, identifier: str) -> bool:
-        now = time.time()
+        now = self._authority.now()
         if self.handshakes[key] >= MAX_HANDSHAKES_PER_KEY:
             return False
         if self._authority.decide(key, now).grant is not None:
@@ -266,7 +265,7 @@ class Admission:
                 f"this provider speaks version {control.VERSION_MAJOR}, you speak {hello.version[0]}; "
                 "upgrade the older one",
             )
-        decision = self._authority.decide(key, time.time())
+        decision = self._authority.decide(key, self._authority.now())
         if hello.invite_token and decision.source is not Source.FILE:
             # Before the invite is used up: the same person may be right with another command.
             self._suits(hello)
@@ -280,7 +279,7 @@ class Admission:
     def _redeem(self, token: bytes, key: bytes, before: Decision) -> Decision:
         """What a key gets that shows an invite. A stale one takes nothing from a key that is let in."""
         try:
-            self._authority.redeem(token, key, time.time())
+            self._authority.redeem(token, key, self._authority.now())
         except RefusedError as refusal:
             logger.info("the invite of %s is refused: %s", key.hex(), refusal)
             return before if before.grant else before._replace(code=refusal.code, reason=refusal.reason)
@@ -288,7 +287,7 @@ class Admission:
             self._say(f"warning: the invite of {key.hex()} cannot be used: {error}")
             reason = "it cannot take your invite now; its log says why"
             return before if before.grant else before._replace(code=control.RefusalCode.BUSY, reason=reason)
-        after = self._authority.decide(key, time.time())
+        after = self._authority.decide(key, self._authority.now())
         if after.grant is not None and after.by != before.by:
             self._authority.on_event("redeemed", key, name=after.name, decision=after)
         return after
@@ -302,7 +301,7 @@ class Admission:
 
     def pending(self) -> list[status.KnockStatus]:
         """Who asked and was not let in, the latest last; not who would be by now."""
-        now, at = time.time(), self._loop.time()
+        now, at = self._authority.now(), self._loop.time()
         return [
             status.KnockStatus(knock.key.hex(), knock.name, knock.count, at - knock.first, at - knock.last)
             for knock in self._knocks

@@ -81,6 +81,7 @@ class Guests:
         self._unsaved = False
         self.on_others: Callable[[Collection[bytes] | None], None] = lambda keys: None
         """Hears who is not connected and may have another grant now; None: anybody."""
+        self._is_behind = False
 
     def enter(self, link: Link, name: str, decision: Decision) -> None:
         """A user was welcomed by `decision`, which may be of some seconds ago."""
@@ -114,7 +115,7 @@ class Guests:
 
     def let_in_all_the_same(self) -> list[str]:
         """A line for each who was revoked by a command lately, and whom something else lets in."""
-        now, lines = time.time(), []
+        now, lines = self._authority.now(), []
         for key in self._lately:
             stored = self._authority.store.find(key)
             if stored is not None and stored.revoked:
@@ -160,7 +161,7 @@ class Guests:
         """What each of these gets now; a policy may name thousands, and packets wait for none."""
         for number, key in enumerate(keys, 1):
             try:
-                yield key, self._authority.decide(key, time.time())
+                yield key, self._authority.decide(key, self._authority.now())
             except NconnectError as error:
                 self._fail(str(error))
             if number % DECISIONS_A_TURN == 0:
@@ -191,7 +192,8 @@ class Guests:
 
     def _tick(self) -> None:
         self._count(self._guests)
-        now = time.time()
+        now = self._authority.now()
+        self._check_clock()
         over = {key for key, guest in self._guests.items() if guest.is_over(now)}
         self._due |= over
         try:
@@ -201,6 +203,13 @@ class Guests:
             raise
         if time.monotonic() - self._saved >= SAVE_INTERVAL:
             self._save()
+
+    def _check_clock(self) -> None:
+        """Say so, once, if the clock was set back."""
+        warning = self._authority.clock_is_behind()
+        if warning and not self._is_behind:
+            self._say(f"warning: {warning}")
+        self._is_behind = bool(warning)
 
     def _save(self) -> None:
         self._saved = time.monotonic()
@@ -220,7 +229,7 @@ class Guests:
 
     def _look(self, keys: list[bytes]) -> None:
         self._count(keys)  # what was used until now was used of the grants until now
-        now = time.time()
+        now = self._authority.now()
         self._hold({key: self._authority.decide(key, now) for key in keys})
 
     def _end(self, keys: Iterable[bytes], now: float) -> None:

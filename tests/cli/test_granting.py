@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,23 @@ def test_allowed_listed_and_revoked(command: Command) -> None:
     answer = command.run("users")
     assert (answer.returncode, answer.stdout) == (0, "")
     assert "nobody is let in" in answer.stderr
+
+
+def test_a_clock_that_was_ahead_once(command: Command) -> None:
+    """What is granted for a time begins at the latest that it said; who knows better says so."""
+    ahead = time.time() + 86400
+    command.run("allow", ANN, "--name", "laptop", "--expires", "1h")
+    with contextlib.closing(sqlite3.connect(command.state / "users.sqlite")) as store, store:
+        store.execute("UPDATE clock SET seen = ?", (ahead,))
+    answer = command.run("users")
+    assert answer.stdout.startswith(f"{ANN} laptop expired; ")
+    assert "warning: this machine's clock is 23:59:" in answer.stderr
+    assert users(command)[ANN]["state"] == "expired"
+    command.run("allow", BOB, "--expires", "1h")
+    assert ahead + 3600 <= users(command)[BOB]["expires"] < ahead + 3700
+    answer = command.run("users", "--trust-clock")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith(f"{ANN} laptop allowed; ")
 
 
 def test_a_key_that_was_not_allowed_is_revoked_all_the_same(command: Command) -> None:

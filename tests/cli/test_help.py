@@ -24,7 +24,7 @@ OPTIONS = {
     "tunnel": "--to --from --accept --udp --identifier --name --seed-rpc -d --detach",
     "allow": "KEY --name --to --expires --rate --quota",
     "revoke": "KEY|NAME",
-    "users": "--pending --json",
+    "users": "--pending --trust-clock --json",
     "policy": "check",
     "policy check": "FILE",
     "invite": "--to --expires --for --once --name --rate --quota --qr --list --cancel --json",

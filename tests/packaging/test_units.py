@@ -82,7 +82,18 @@ def test_root_looks_where_the_service_is(name: str) -> None:
 
 def test_both_are_guarded_alike() -> None:
     """They differ in what they run, and in nothing that guards it."""
-    own = ("Description", "AssertPathExists", "ExecStart", "ExecReload", "TimeoutStartSec", "Environment")
+    own = (
+        "Description",
+        "After",
+        "AssertPathExists",
+        "ExecStart",
+        "ExecReload",
+        "TimeoutStartSec",
+        "Environment",
+    )
+    after = [dict(settings(name))["After"].split() for name in SERVICES]
+    assert set(after[0]) - set(after[1]) == {"time-sync.target"}, "only who lets others in looks at the clock"
+    assert set(after[1]) < set(after[0])
     serve, up = ([one for one in settings(name) if one[0] not in own] for name in SERVICES)
     assert serve == up
 

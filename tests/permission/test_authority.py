@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,50 @@ def test_expiry(authority: Authority) -> None:
     assert decision.until == NOW + 5
     decision = authority.decide(EVE, NOW + 5)
     assert (decision.grant, decision.code, decision.name) == (None, RefusalCode.EXPIRED, "eve")
+
+
+def test_a_clock_that_is_set_back_revives_nothing(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it after a power failure, which comes right after the end of a grant that nobody used."""
+    clock = time.time()
+
+    def say(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: clock + seconds)
+
+    def decide(authority: Authority) -> int:
+        return authority.decide(EVE, authority.now()).code
+
+    authority.store.allow(EVE, "eve", Grant(expires=clock + 5))
+    say(4.9)
+    assert decide(authority) == 0
+    say(5)
+    assert decide(authority) == RefusalCode.EXPIRED
+    assert not authority.clock_is_behind()
+    authority.save_usage()
+    say(-86400)
+    with Store(tmp_path / "users") as store:
+        again = Authority(store)
+        assert decide(again) == RefusalCode.EXPIRED
+        warning = again.clock_is_behind()
+        assert "clock is 1 day, 0:00:05 behind" in warning and "users --trust-clock" in warning
+        say(-1)
+        assert not again.clock_is_behind()
+        assert decide(again) == RefusalCode.EXPIRED
+        store.trust_clock()
+        assert decide(again) == 0
+
+
+def test_the_time_is_written_now_and_then(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although nobody uses anything."""
+    clock = time.time()
+    for seconds, written in ((0, 0), (59, 0), (60, 60), (100, 60), (120, 120)):
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: clock + seconds)
+        if not seconds:
+            authority.store.add_usages({})
+        authority.now()
+        authority.save_usage()
+        assert authority.store.latest_time() == clock + written
 
 
 def test_quota_counts_what_is_saved_and_what_is_not(authority: Authority) -> None:

@@ -128,6 +128,29 @@ def test_usage_survives_and_a_new_grant_begins_anew(store: Store, path: Path) ->
     assert ann is not None and ann.used == module.MAX_USED
 
 
+def test_a_clock_that_is_set_back(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What time it was is kept with each change; two grants of one moment can be told apart all the same."""
+    clock = time.time() + 1000
+
+    def say(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: clock + seconds)
+
+    say(0)
+    store.revoke(BOB)
+    say(-900)
+    assert store.now() == clock
+    first = store.allow(ANN, "ann", GRANT)
+    second = store.allow(ANN, "ann", GRANT)
+    assert clock <= first.since < second.since < clock + 1
+    say(5)
+    store.add_usages({})
+    say(-900)
+    with Store(path) as other:
+        assert other.now() == clock + 5
+        other.trust_clock()
+    assert store.now() == clock - 900
+
+
 def test_it_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is not allowed makes room, the oldest first; who is allowed never does."""
     monkeypatch.setattr(module, "MAX_USERS", 3)
@@ -272,7 +295,7 @@ def test_one_of_an_earlier_layout_is_brought_up_to_date(path: Path) -> None:
     with sqlite3.connect(path) as database:
         for name in ("added", "changed", "forgotten"):
             database.execute(f"DROP TRIGGER {name}")
-        for name in ("changes", "invites", "redeemed"):
+        for name in ("changes", "invites", "redeemed", "clock"):
             database.execute(f"DROP TABLE {name}")
         database.execute("PRAGMA user_version = 1")
     database.close()

@@ -232,6 +232,24 @@ async def test_expiry_ends_a_session(provider: Provider, make_client: MakeClient
     assert answer.code == RefusalCode.EXPIRED
 
 
+async def test_a_clock_that_is_set_back_lets_nobody_in_again(
+    provider: Provider, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(provider, EVE.public_key, Grant(expires=time.time() + 1), "eve")
+    eve = await admitted(await make_client("up", EVE), provider)
+    await refusal(eve)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600)
+    await until(lambda: provider.said[-1].startswith("warning: this machine's clock is "))
+    answer = await answer_to(await make_client("up", EVE), provider, control.Hello())
+    assert isinstance(answer, control.Refused)
+    assert answer.code == RefusalCode.EXPIRED
+    assert sum("this machine's clock is" in line for line in provider.said) == 1
+    # It is the later time that was wrong.
+    provider.authority.store.trust_clock()
+    assert await provider.serves(await admitted(await make_client("up", EVE), provider))
+
+
 async def test_a_quota_ends_a_session_and_is_remembered(
     provider: Provider, make_client: MakeClient, tmp_path: Path
 ) -> None:
