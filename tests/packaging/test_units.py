@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from nconnect.places import places
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 INSTALLED = "/usr/local/bin/nconnect"
+KEY = "d0fa84240cea3ddfd165f11298b300d2856987ee58a61e2303c41d5d3ddbfd82"
 SERVICES = ("nconnect-serve.service", "nconnect@.service")
 
 MAX_EXPOSURE = 21
@@ -121,6 +123,49 @@ def test_a_crash_is_left_to_the_next_start(tmp_path: Path, name: str, result: st
     command = [word.replace("$$", "$").replace(INSTALLED, f"touch {done} ;:") for word in shlex.split(line)]
     subprocess.run(command, check=True, env={"SERVICE_RESULT": result, "PATH": os.environ["PATH"]})
     assert done.exists() == cleans
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (f'[users]\nann = "{KEY}"\n', ""),
+        (None, ""),
+        (
+            f'[users]\nann = "{KEY}"\n[[grants]]\nusers = ["anne"]\n',
+            r":4: there is no 'anne' under \[users\]",
+        ),
+    ],
+)
+def test_a_reload_with_a_wrong_policy_fails(tmp_path: Path, policy: str | None, message: str) -> None:
+    """With line and reason, and the gateway is not even asked to read it."""
+    path = tmp_path / places({}, root=True).policy.name
+    if policy is not None:
+        path.write_text(policy)
+    gateway = subprocess.Popen(["sleep", "infinity"])
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "NCONNECT_CONFIG": str(tmp_path / "config.toml"),
+        "NCONNECT_STATE_DIR": str(tmp_path / "state"),
+    }
+    try:
+        for key, line in settings("nconnect-serve.service"):
+            if key == "ExecReload":
+                line = line.replace(str(places({}, root=True).policy), str(path))
+                line = line.replace(INSTALLED, f"{sys.executable} -m nconnect")
+                words = [word.replace("$MAINPID", str(gateway.pid)) for word in shlex.split(line)]
+                answer = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+                if answer.returncode:
+                    break  # as systemd does
+        if message:
+            assert re.search(re.escape(str(path)) + message, answer.stderr), answer.stderr
+            assert gateway.poll() is None
+        else:
+            assert answer.returncode == 0, answer.stderr
+            assert gateway.wait(10) == -signal.SIGHUP
+    finally:
+        gateway.kill()
+        gateway.wait()
 
 
 def test_the_user_s_files_are_those_of_the_units() -> None:
