@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 OPTION = "--invite"
 STDIN = "-"
+STDIN_FILENO = 0
 MAX_READ = 8192
 """Bytes that are read for an invite, which has some 250, 3072 at most; what is longer is something else."""
 
@@ -35,18 +38,47 @@ def add_option(parser: ArgumentParser) -> None:
     )
 
 
+def hide() -> None:
+    """If the command line holds an invite, which every local user can read there while we run, go on as a
+    process whose command line has none and whose stdin does.
+    """
+    given = _given(sys.argv[1:])
+    if not LOOKS_LIKE_INVITE.match(given):
+        return
+    print(
+        "hint: whoever lists processes saw the invite in your command, and still does in that of sudo; "
+        f"{OPTION} {STDIN} hides it",
+        file=sys.stderr,
+        flush=True,
+    )
+    read_end, write_end = os.pipe()
+    os.write(write_end, os.fsencode(given)[:MAX_READ])  # a pipe holds more than that
+    os.dup2(read_end, STDIN_FILENO)
+    # As we were started: the same program, wherever we are. Both ends of the pipe close by themselves.
+    os.execv(sys.executable, [sys.executable, *without_secret(sys.orig_argv[1:])])
+
+
+def _given(arguments: Sequence[str]) -> str:
+    """The value of the last `--invite` among these words."""
+    given = ""
+    for word, after in itertools.pairwise([*arguments, ""]):
+        if word == OPTION:
+            given = after
+        elif word.startswith(OPTION + "="):
+            given = word.removeprefix(OPTION + "=")
+    return given
+
+
 def read(given: str) -> str:
-    """The string that `--invite` means: itself, in a file, or on stdin; empty if it was not given.
+    """The string that `--invite` means, on stdin or in a file; empty if it was not given.
+
+    One in the command line itself is not there any more: see `hide`.
 
     Raises:
         ConfigError: others may read the file; HostError: it cannot be read; UsageError: it holds no one word.
     """
     if not given:
         return ""
-    if LOOKS_LIKE_INVITE.match(given):
-        hint = f"hint: whoever lists processes sees the invite in your command; {OPTION} {STDIN} hides it"
-        print(hint, file=sys.stderr)
-        return given
     text = _read_stdin() if given == STDIN else _read_file(Path(given))
     words = text.split()
     if len(words) != 1:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nconnect import __version__
-from nconnect.cli import background, commands, owner
+from nconnect.cli import background, commands, invited, owner
 from nconnect.cli.parser import Parser, alike
 from nconnect.cli.words import split
 from nconnect.errors import NconnectError, UsageError
@@ -78,6 +78,7 @@ def run() -> None:
         # reads a pipe may wait for it, and if it cannot be written, that is told below.
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
+        invited.hide()
         sys.exit(main(sys.argv[1:]))
     except NconnectError as error:
         sys.exit(background.failed(error, error.exit_code))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from nconnect.nkn.keys import KeyPair
 from nconnect.permission import invites
 from nconnect.permission.invites import Invite
 
-from .command import Command
+from .command import SECONDS, Command
 
 PROVIDER, OTHER = (KeyPair.from_seed(bytes([number]) * 32) for number in (1, 2))
 TEXT = invites.to_text(
@@ -32,12 +35,29 @@ def test_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_in_the_command_line_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invited.read(TEXT) == TEXT
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "--invite - hides it" in shown.err
-    assert TEXT not in shown.err
+@pytest.mark.parametrize("words", [("--invite", TEXT), (f"--invite={TEXT}", "--name", "other")])
+def test_in_the_command_line_it_is_not_for_long(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """What runs has taken it out of there, and not into its environment."""
+    with socket.create_server(("127.0.0.1", 0)) as seed:  # never answers
+        seed.settimeout(SECONDS)
+        url = f"http://127.0.0.1:{seed.getsockname()[1]}"
+        command = Command(tmp_path, {"NCONNECT_SEED_RPC": url})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nconnect", "socks", "--listen", "127.0.0.1:0", *words],
+            env=command.environ(),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = seed.accept()
+        shown = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=SECONDS)
+        connection.close()
+    assert b"--invite" in shown[0]
+    assert not any(TEXT.encode() in text for text in shown)
+    assert "--invite - hides it" in printed
+    assert TEXT not in printed
 
 
 @pytest.mark.parametrize("around", ["{}", "{}\n", "  {}\r\n", "{}\nnext line"])

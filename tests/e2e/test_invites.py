@@ -21,6 +21,8 @@ from nconnect.demo.lab import LAN_HOST, Lab, Party, nconnect_command
 from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
 
+from .test_secrets import of_processes
+
 pytestmark = pytest.mark.netns
 
 PING = ["ping", "-c", "1", "-W", "2"]
@@ -191,6 +193,18 @@ async def test_in_the_background_the_string_is_in_no_list_of_processes(network: 
     status = await network.run_nconnect(Party.USER, "status", "--json")
     assert text not in status.stdout
     await network.run_nconnect(Party.USER, "down")
+
+
+async def test_typed_into_the_command_line(network: Lab) -> None:
+    """It is taken, and nobody who lists processes finds it there while `up` runs."""
+    text = await invite(network)
+    await steps.start_serve(network)
+    up = network.start_nconnect(Party.USER, "up", "--invite", text)
+    await up.wait_for("^connected to ", 30)
+    shown = dict(of_processes(network, Party.USER))
+    assert f"cmdline of {up.pid}" in shown
+    assert not any(text.encode() in content for content in shown.values())
+    assert await reaches(network)
 
 
 async def test_without_a_tun_device(network: Lab) -> None:
