@@ -54,6 +54,8 @@ MAX_PROBLEMS = 20
 """Told at once; more of them are found when these are mended."""
 SECTIONS = ("services", "users", "groups", "grants")
 FIELDS = ("users", "groups", "to", "expires", "rate", "quota")
+ROOT = 0
+"""The user who may write all that we read anyway."""
 EVERYTHING = "lan"
 """In `to`: all that is served."""
 _KEYS = re.compile(r"""#.*|(["'])(?:[^"']*\.)?([0-9A-Fa-f]{64})\1""")
@@ -71,17 +73,23 @@ def load(path: Path) -> PolicyFile:
     """The file at `path`; one that is not there names nobody.
 
     Raises:
-        ConfigError: it cannot be read, others may write it, or something in it is wrong: with file and line.
+        ConfigError: it cannot be read, others own it or may write it, or something in it is wrong: with file
+            and line.
     """
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return PolicyFile(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_uid not in (ROOT, os.geteuid()):
+        raise ConfigError(
+            f"{path} says who is let in and belongs to user {status.st_uid}, who is neither root nor the one "
+            f"who reads it; run: chown root {path}"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(f"{path} says who is let in and others may write it; run: chmod go-w {path}")
     policy, problems = parse(path, raw)
     if problems:

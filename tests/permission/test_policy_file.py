@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -219,6 +220,26 @@ def test_one_that_others_may_write_is_refused(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(ConfigError, match="others may write it; run: chmod go-w"):
         load(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+@pytest.mark.parametrize(
+    ("owner", "reader", "accepted"),
+    [(0, 0, True), (0, 12345, True), (12345, 12345, True), (12345, 0, False), (12345, 54321, False)],
+)
+def test_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, reader: int, accepted: bool
+) -> None:
+    """Its owner may write it whatever its mode says."""
+    path = tmp_path / "policy.toml"
+    path.write_text(RIGHT)
+    os.chown(path, owner, owner)
+    monkeypatch.setattr(os, "geteuid", lambda: reader)
+    if accepted:
+        assert load(path).users
+    else:
+        with pytest.raises(ConfigError, match=f"belongs to user {owner}, .*; run: chown root {path}"):
+            load(path)
 
 
 def test_one_that_cannot_be_read(tmp_path: Path) -> None:
