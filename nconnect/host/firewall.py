@@ -70,10 +70,11 @@ FORGET_BEGUN = 60
 RAW, MANGLE, DSTNAT, FILTER, SRCNAT = -300, -150, -100, 0, 100
 
 # The clouds' metadata services hand out credentials to whoever asks from the machine. Most have
-# 169.254.169.254; these are Alibaba's, Azure's ("wire server") and Oracle's, and by IPv6 AWS's and Google's.
+# 169.254.169.254; these are Alibaba's, Azure's ("wire server") and Oracle's, and by IPv6 AWS's, with its name
+# server and clock beside it, and Google's. By NAT64 those of 169.254.0.0/16 have IPv6 addresses as well.
 METADATA = {
     4: ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"),
-    6: ("fd00:ec2::254/128", "fd20:ce::254/128"),
+    6: ("fd00:ec2::/64", "fd20:ce::254/128", "64:ff9b::a9fe:0/112"),
 }
 # Open only to a grant that names the very address: this host, link-local, metadata, multicast and broadcast.
 FORBIDDEN = {

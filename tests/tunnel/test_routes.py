@@ -56,6 +56,8 @@ def around(prefix: IPNetwork) -> list[Connected]:
         ("fe80::/10", False),
         ("ff02::/16", False),
         ("fd00:ec2::254/128", False),
+        ("fd00:ec2::/64", False),
+        ("64:ff9b::a9fe:a9fe/128", False),
     ],
 )
 def test_offered(offered: str, taken: bool) -> None:
