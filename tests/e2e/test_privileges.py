@@ -102,6 +102,24 @@ async def connect(lab: Lab, key: str) -> tuple[Process, Process]:
     return up, serve
 
 
+async def open_memory(lab: Lab, party: Party, process: Process) -> str:
+    """What another process hears that has the same user and rights, and wants to read this one's memory."""
+    neighbour = as_user(OWN_USER, "sh", "-c", f": </proc/{process.pid}/mem")
+    return (await lab.run(party, neighbour, check=False)).stderr
+
+
+async def test_a_neighbour_gets_at_no_memory(network: Lab) -> None:
+    """Keys are in it. The same neighbour reads that of a program which does nothing about it."""
+    lab = network
+    key = (await lab.run_nconnect(Party.USER, "id")).stdout.strip()
+    up, serve = await connect(lab, key)
+    for party, process in ((Party.USER, up), (Party.PROVIDER, serve)):
+        careless = lab.start(party, as_user(OWN_USER, "sh", "-c", "echo ready; sleep 600"), name="careless")
+        await careless.wait_for("^ready$", 10)
+        assert await open_memory(lab, party, careless) == ""
+        assert f"/proc/{process.pid}/mem: Permission denied" in await open_memory(lab, party, process)
+
+
 async def test_a_user_of_its_own(network: Lab) -> None:
     """As the packaged services run: all works with CAP_NET_ADMIN alone, root's commands reach them, and
     nothing is left behind, also not after a crash.
