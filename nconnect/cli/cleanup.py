@@ -29,6 +29,16 @@ def command(keep_kill_switch: bool) -> None:
         print("nothing was left behind")
 
 
+def is_closed(where: Places, name: str) -> bool:
+    """Whether the kill switch of this instance, which has ended, keeps something unreachable."""
+    with contextlib.suppress(NconnectError, OSError):
+        if (journal := where.journal(name)).exists():
+            from nconnect.host.recovery import closed_by
+
+            return bool(closed_by(journal))
+    return False
+
+
 def closed_lines(where: Places) -> list[str]:
     """What kill switches of ended instances keep unreachable; empty if nothing, or unreadable.
 
@@ -45,7 +55,7 @@ def closed_lines(where: Places) -> list[str]:
 
         with contextlib.suppress(NconnectError, OSError):
             if prefixes := closed_by(path):
-                undo = f"nconnect up --name {name}, or nconnect cleanup"
+                undo = f"nconnect up --name {name}, or nconnect down {name}"
                 lines.append(
                     f"the kill switch of {name} keeps {', '.join(prefixes)} unreachable until: {undo}"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from nconnect.cli import background
-from nconnect.cli.cleanup import closed_lines
+from nconnect.cli.cleanup import closed_lines, is_closed
 from nconnect.errors import HostError, NotRunningError, UsageError
 from nconnect.places import places
 
@@ -18,7 +18,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def command(name: str) -> None:
-    """End an instance of `up` or `serve`; returns when the network is as it was."""
+    """End an instance of `up` or `serve`; returns when the network is as it was.
+
+    One that has ended by itself, and whose kill switch is still closed, is opened.
+    """
     from nconnect.tunnel import asking
 
     where = places()
@@ -32,7 +35,16 @@ def command(name: str) -> None:
     try:
         left = asking.down(where, name)
     except NotRunningError as error:
-        raise NotRunningError("\n".join([str(error), *closed_lines(where)])) from error
+        if not is_closed(where, name):
+            raise NotRunningError("\n".join([str(error), *closed_lines(where)])) from error
+        from nconnect.host.privileges import require_net_admin
+        from nconnect.host.recovery import clean_up
+
+        require_net_admin("nconnect down")
+        for line in clean_up(where.journal(name)):
+            print(line)
+        print(f"{name} had ended; its kill switch is open")
+        return
     if left:
         for line in left:
             print(background.clean(line))

@@ -314,7 +314,7 @@ def restored_lines(restored: list[AnyChange]) -> Iterator[str]:
 
 def outliving(changes: Iterable[AnyChange]) -> str:
     """What of these is still there once their process, and the link with it, has gone; empty: nothing."""
-    found = [change for change in changes if _outlives(change)]
+    found = [change for change in {one.key: one for one in changes}.values() if _outlives(change)]
     kinds = dict.fromkeys(map(type, found))
     return ", ".join(_first_of([change for change in found if type(change) is kind]) for kind in kinds)
 

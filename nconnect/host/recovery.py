@@ -148,21 +148,26 @@ def cleanup(journal_dir: Path, but: str = "", *, keep_closed: bool = False) -> l
     """
     lines: list[str] = []
     for path in sorted(journal_dir.glob(f"*{JOURNAL_SUFFIX}")):
-        if path.name == but + JOURNAL_SUFFIX:
-            continue
-        with contextlib.suppress(AlreadyRunningError), directory_lock(journal_dir):
-            journal = Journal.lock(path)
-            try:
-                said, finished = recover(journal, keep_closed=keep_closed)
-                lines += said
-                if finished:
-                    journal.remove()
-            finally:
-                journal.close()
+        if path.name != but + JOURNAL_SUFFIX:
+            lines += clean_up(path, keep_closed=keep_closed)
     for path in journal_dir.glob(f"*{NEW_SUFFIX}"):
         # Left by a crash while a journal was rewritten; the lock tells whether one is being rewritten now.
         with contextlib.suppress(AlreadyRunningError):
             Journal.lock(path).remove()
+    return lines
+
+
+def clean_up(path: Path, *, keep_closed: bool = False) -> list[str]:
+    """The same for the one instance whose journal is at `path`."""
+    lines: list[str] = []
+    with contextlib.suppress(AlreadyRunningError), directory_lock(path.parent):
+        journal = Journal.lock(path)
+        try:
+            lines, finished = recover(journal, keep_closed=keep_closed)
+            if finished:
+                journal.remove()
+        finally:
+            journal.close()
     return lines
 
 

@@ -62,7 +62,7 @@ def close_host(
         name = tun.name.removeprefix(LINK_PREFIX)
         say(
             f"kill switch: {', '.join(closed)} unreachable until `nconnect up --name {name}` "
-            "or `nconnect cleanup`"
+            f"or `nconnect down {name}`"
         )
 
 

@@ -201,7 +201,7 @@ async def test_the_next_start_gets_at_its_seed(network: Lab, resolv_conf: Path, 
     assert await answers(network, [RESOLVER]) == [False]
     status = await network.run_nconnect(Party.USER, "status", check=False)
     assert re.search(
-        f"the kill switch of up keeps {LAN}, .* or nconnect cleanup$", status.stderr, re.MULTILINE
+        f"the kill switch of up keeps {LAN}, .* or nconnect down up$", status.stderr, re.MULTILINE
     )
     up = network.start(
         Party.USER,
@@ -215,14 +215,20 @@ async def test_the_next_start_gets_at_its_seed(network: Lab, resolv_conf: Path, 
     assert await answers(network, [RESOLVER]) == [True]
 
 
-async def test_a_home_that_is_closed_is_open_after_a_cleanup(network: Lab) -> None:
+@pytest.mark.parametrize("lift", [("cleanup",), ("down", "up")], ids=" ".join)
+async def test_a_home_that_is_closed_can_be_opened(network: Lab, lift: tuple[str, ...]) -> None:
+    before = await host_state(network, Party.USER)
     _, address = await start_serve(network)
     up = await steps.start_up(network, address, "--kill-switch")
     up.kill()
     join_home(network)
     assert await answers(network, [LAN_HOST]) == [False]
-    await network.run_nconnect(Party.USER, "cleanup")
+    done = await network.run_nconnect(Party.USER, *lift)
+    assert f"unreachable route {LAN} of table" in done.stdout
     assert await answers(network, [LAN_HOST]) == [True]
+    assert (await network.run_nconnect(Party.USER, "down", "up", check=False)).returncode == 3
+    await network.run(Party.USER, ["ip", "link", "delete", "home0"])
+    assert difference(before, await host_state(network, Party.USER)) == ""
 
 
 @pytest.mark.parametrize("connected", [False, True], ids=["before a connection", "while it is lost"])
