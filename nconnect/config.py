@@ -50,7 +50,7 @@ class UpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     maps: tuple[str, ...] = ()
     """Prefixes of the provider and what to call them here, REAL=HERE."""
     kill_switch: bool = False
-    """Whether the provider's prefixes lead nowhere before a connection, and when it is gone without `down`."""
+    """Whether the provider's prefixes lead nowhere while there is no connection, until `down`."""
     map_pools: tuple[str, ...] = ()
     """Where prefixes come from for what this machine has itself; empty: as `nconnect up --help` says."""
 

@@ -93,7 +93,5 @@ def command(
     names = naming.options(sockets, where, name, domains, resolv_conf) if sockets else None
     closed = where.closed(name) if kill_switch else None
     kept = where.journal(name), where.addresses(name)
-    options = ConnectorOptions(
-        address, name, config.network, *kept, accept, wait, token, closed, names, maps
-    )
+    options = ConnectorOptions(address, name, config.network, *kept, accept, wait, token, closed, names, maps)
     return running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)
