@@ -162,7 +162,9 @@ async def test_a_small_network_behind_the_user(network: Lab) -> None:
     await steps.start_up(network, address)
     with Netns() as container:
         script = f"""
-            ip link add con0 mtu {SMALL} type veth peer name eth0 mtu {SMALL} netns {container.path}
+            ip link add con0 type bridge
+            ip link add port0 mtu {SMALL} type veth peer name eth0 mtu {SMALL} netns {container.path}
+            ip link set port0 master con0 up
             ip address add 172.17.0.1/24 dev con0
             ip address add fd17::1/64 dev con0 nodad
             ip link set con0 up
