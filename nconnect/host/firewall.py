@@ -59,13 +59,14 @@ ADDRESS_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 CONNECTIONS = 4096
 # An ended connection is not counted, but keeps its port for two minutes: at this rate 31,000 ports do. It
 # bounds what the count costs as well: for a new connection the kernel looks at all that the user has, and
-# older kernels forget no more than some 900 refused ones a second. A page may open many at once.
+# older kernels forget no more than some 900 refused ones a second.
 NEW_CONNECTIONS_PER_SECOND = 256
-NEW_CONNECTIONS_AT_ONCE = CONNECTIONS
+# Ten seconds of a program that opens one for each short request; with the rate, three quarters of the ports.
+NEW_CONNECTIONS_AT_ONCE = 16_384
 # More than a pool has addresses; only leased ones come so far.
 COUNTED_ADDRESSES = 65_536
 # Seconds. By then the burst is whole again.
-FORGET_BEGUN = 60
+FORGET_BEGUN = NEW_CONNECTIONS_AT_ONCE // NEW_CONNECTIONS_PER_SECOND
 # Priorities of libnftables: "raw", "mangle", "dstnat", "filter" and "srcnat".
 RAW, MANGLE, DSTNAT, FILTER, SRCNAT = -300, -150, -100, 0, 100
 

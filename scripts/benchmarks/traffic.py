@@ -17,6 +17,8 @@ from scripts.benchmarks import programs
 # Slow start, which is over by then, is not what a transfer is measured for.
 OMIT_SECONDS = 1
 OMIT = ("--omit", str(OMIT_SECONDS))
+# For longer no user may begin so many connections.
+MAX_HTTP_SECONDS = 4
 # Beyond the time that a transfer takes by itself: the control connection at either end.
 GRACE_SECONDS = 20.0
 HTTP_PORT = 8080
@@ -149,6 +151,7 @@ async def tcp_with_ping(
 
 async def http(lab: Lab, party: Party, host: str, seconds: int) -> float:
     """Short HTTP requests a second, each with a connection of its own."""
+    seconds = min(seconds, MAX_HTTP_SECONDS)
     command = programs.command("http", "ask", host, HTTP_PORT, seconds)
     run = await lab.run(party, command, env=programs.ENVIRONMENT, seconds=seconds + GRACE_SECONDS)
     return float(run.stdout)
