@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nconnect.tunnel.control import IPNetwork
 
 _PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
+_WHOLE = re.compile(r"\^(.*(?<!\\)(?:\\\\)*)\$")
+"""A regular expression from ^ to $, and not to a dollar that a backslash makes a letter."""
 
 
 def add_peer(parser: ArgumentParser) -> None:
@@ -134,10 +136,10 @@ def parse_host_port(text: str) -> tuple[str, int]:
 
 
 def parse_pattern(text: str) -> str:
-    """A regular expression for NKN addresses; of a public key, the one for its owner with any identifier.
+    """A regular expression for whole NKN addresses; of a public key, for its owner with any identifier.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is none, or one that a part of an address may match: the rest is its owner's choice.
     """
     if _PUBLIC_KEY.fullmatch(text):
         # Not the bare key: anybody may have it as the identifier of theirs.
@@ -146,4 +148,10 @@ def parse_pattern(text: str) -> str:
         re.compile(text)
     except re.error as error:
         raise UsageError(f"{text!r} is not a regular expression: {error}") from error
-    return text
+    inner = _WHOLE.fullmatch(text)
+    if inner is None:
+        raise UsageError(
+            f"{text!r} need match a part of an address only, and the rest is its owner's choice; give the "
+            "public key, or an expression for the whole address, from ^ to $"
+        )
+    return f"^(?:{inner[1]})$"  # so that ^a|b$ holds at both ends, too

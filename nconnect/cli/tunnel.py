@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser
 
 from nconnect.cli import background
@@ -20,6 +21,8 @@ from nconnect.places import places
 NKN = "nkn"
 HEX_DIGITS = 64
 """Of a public key."""
+NAMES_KEY = re.compile(rf"^[^|]*[0-9a-f]{{{HEX_DIGITS}}}\)?\$$")
+"""A pattern for addresses of one key."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -41,8 +44,8 @@ def arguments(parser: ArgumentParser) -> None:
         "--accept",
         metavar="PATTERN",
         action="append",
-        help="With --from nkn: who may connect, a public key or a regular expression for NKN addresses. "
-        "Repeatable; default: nobody.",
+        help="With --from nkn: who may connect, a public key or a regular expression, from ^ to $, for NKN "
+        "addresses. Repeatable; default: nobody.",
     )
     parser.add_argument("--udp", action="store_true", help="Datagrams too; both ends must be nconnect.")
     parser.add_argument(
@@ -67,7 +70,8 @@ def command(
 ) -> int:
     """Forward a port to an NKN address, or an NKN address to a port, until `nconnect down` (or Ctrl-C).
 
-    Speaks to nkn-tunnel, but accepts nobody who is not named.
+    Speaks to nkn-tunnel, but accepts nobody who is not named. Who is, is said here alone: `nconnect allow`
+    and `revoke` change nothing in a tunnel. To let somebody in no longer, start it anew without them.
     """
     from nconnect.forward.socks5 import Target
     from nconnect.host.privileges import CAP_NET_BIND_SERVICE, keep_only
@@ -103,10 +107,10 @@ def command(
     if identifier:
         check_address_free(where, Address(identifier, key.public_key))
     for pattern in patterns:
-        if not pattern.endswith("$"):
+        if not NAMES_KEY.search(pattern):
             background.say(
-                f"warning: --accept {pattern} need not match the end of an address, which is the key; "
-                "the rest is its owner's choice: end it with $"
+                f"warning: --accept {pattern} does not end with one key, so it may let in keys that you do "
+                "not know; all else in an address is its owner's choice"
             )
     # The rest of the program takes a second to load, which nobody shall wait for to hear of a typing error.
     from nconnect.cli import running, status

@@ -45,7 +45,21 @@ def test_a_key_as_pattern_is_its_owner_with_any_identifier(key: str) -> None:
         assert not pattern.search(other)
 
 
-def test_other_patterns_are_as_they_are() -> None:
-    assert parse_pattern(r"^alice\..*$") == r"^alice\..*$"
+def test_another_pattern_is_for_whole_addresses() -> None:
+    """Also where an alternative has but one end."""
+    pattern = re.compile(parse_pattern(rf"^alice\.{KEY}|bob\.{KEY}$"))
+    for own in (f"alice.{KEY}", f"bob.{KEY}"):
+        assert pattern.search(own)
+    for other in (f"alice.{KEY}.{EVES_KEY}", f"x.bob.{KEY}"):
+        assert not pattern.search(other)
+
+
+@pytest.mark.parametrize("text", ["alice", f"{KEY}$", f"^{KEY}", rf"^{KEY}\$", r"^\\\$", "$", "^", ""])
+def test_a_pattern_for_a_part_of_an_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"give the public key, or .* whole address, from \^ to \$"):
+        parse_pattern(text)
+
+
+def test_what_is_no_pattern() -> None:
     with pytest.raises(UsageError, match=r"'\*' is not a regular expression"):
         parse_pattern("*")

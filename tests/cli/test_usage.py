@@ -81,7 +81,8 @@ WRONG_VALUES = [
     # tunnel
     (("tunnel", "--to", "127.0.0.1:80"), "give --accept PATTERN, .*: nobody is let in"),
     (("tunnel", "--to", "127.0.0.1:80", "--accept", "("), r"'\(' is not a regular expression"),
-    (("tunnel", "--to", "127.0.0.1:0x50", "--accept", "x$"), "'127.0.0.1:0x50' is not HOST:PORT"),
+    (("tunnel", "--to", "127.0.0.1:80", "--accept", "x$"), "'x\\$' need match a part of an address only"),
+    (("tunnel", "--to", "127.0.0.1:0x50", "--accept", "^x$"), "'127.0.0.1:0x50' is not HOST:PORT"),
     (("tunnel", "--to", KEY), "one end is the NKN network: --from"),
     (("tunnel", "--from", "127.0.0.1:81", "--to", "127.0.0.1:80"), "one end is the NKN network: --from"),
     ((*TUNNEL, "--to", KEY[:-1] + "z"), "not hexadecimal"),
