@@ -209,8 +209,14 @@ class Site:
 
 
 async def echoes(sock: socket.socket) -> bool:
+    """A datagram is sent again after a while: nobody else does if a queue of the kernel was full."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, b"hello")
+    if sock.type == socket.SOCK_DGRAM:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS / 2):
+                return await loop.sock_recv(sock, 100) == b"hello"
+        await loop.sock_sendall(sock, b"hello")
     return await loop.sock_recv(sock, 100) == b"hello"
 
 
