@@ -103,12 +103,13 @@ class Guests:
 
         Raises:
             HostError: the store cannot be read; it is tried again at the next look.
+            ConfigError: what it says of somebody is damaged; the others were decided about.
         """
         changed = self._authority.store.changes()
         self._due |= self._guests.keys() if changed is None else changed
         self.on_others(None if changed is None else changed - self._guests.keys())
-        self._look([key for key in self._due if key in self._guests])
-        self._due.clear()
+        self._due &= self._guests.keys()
+        self._look(list(self._due))
         seen = time.monotonic()
         self._lately |= dict.fromkeys(changed or (), seen)
         self._lately = {key: when for key, when in self._lately.items() if seen - when < LATELY}
@@ -229,8 +230,16 @@ class Guests:
 
     def _look(self, keys: list[bytes]) -> None:
         self._count(keys)  # what was used until now was used of the grants until now
-        now = self._authority.now()
-        self._hold({key: self._authority.decide(key, now) for key in keys})
+        now, decisions, problem = self._authority.now(), dict[bytes, Decision](), None
+        for key in keys:
+            try:
+                decisions[key] = self._authority.decide(key, now)
+            except ConfigError as error:
+                problem = error  # what is damaged is this one's, and hinders nobody from being cut off
+        self._hold(decisions)
+        self._due -= decisions.keys()
+        if problem is not None:
+            raise problem
 
     def _end(self, keys: Iterable[bytes], now: float) -> None:
         """Hold users whose time or quota is over to that, without the store."""

@@ -366,6 +366,25 @@ async def test_what_the_file_leaves_of_a_grant_while_the_store_cannot_be_read(
     assert provider.host.leases == []
 
 
+async def test_what_is_damaged_of_one_user_keeps_no_other_in(provider: Provider, connect: MakeUser) -> None:
+    ann, bob = await connect(ANN), await connect(BOB)
+    store = provider.authority.store
+    store.allow(ANN.public_key, "ann", Grant())
+    with store.transaction() as database:
+        database.execute("UPDATE users SET targets = 'all'")
+    await until(lambda: any("wrong target" in line for line in provider.said))
+    store.revoke(BOB.public_key)
+    async with asyncio.timeout(CUT_SECONDS):
+        await refusal(bob)
+    assert await provider.serves(ann)
+    # What holds of Ann is looked at again once it can be.
+    with store.transaction() as database:
+        database.execute("UPDATE users SET targets = '[]'")
+    store.revoke(ANN.public_key)
+    async with asyncio.timeout(CUT_SECONDS):
+        await refusal(ann)
+
+
 async def test_a_revoke_is_not_forgotten_while_the_store_cannot_be_read(
     provider: Provider, connect: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
