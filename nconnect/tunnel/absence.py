@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Never
 
@@ -25,7 +24,7 @@ TICK = 1.0
 Present = Callable[[], Iterable[tuple[bytes, float]]]
 """Who is there: each key, and the seconds since it was heard."""
 Decide = Callable[[bytes, float], Decision]
-"""What a key gets at a moment (Unix seconds); HostError if that cannot be told now."""
+"""What a key gets at a moment (Unix seconds); HostError or ConfigError if that cannot be told now."""
 EndLease = Callable[[bytes], Awaitable[None]]
 """Ends the lease of this key; HostError if the kernel hinders that."""
 
@@ -38,12 +37,15 @@ class Absence:
         holding: Holding,
         present: Present,
         decide: Decide,
+        now: Callable[[], float],
         end: EndLease,
         say: Callable[[str], None],
     ) -> None:
+        """`now` is the time by which grants end, Unix seconds."""
         self._holding = holding
         self._present = present
         self._decide = decide
+        self._now = now
         self._let_in_until: dict[bytes, float] = {}
         """Of those who are not there, when to decide again (Unix seconds); at once of who is not in it."""
         self._end = end
@@ -82,7 +84,7 @@ class Absence:
         self._end_what_is_lost([key for key in keys if key in self._holding])
 
     def _end_what_is_lost(self, keys: Iterable[bytes]) -> None:
-        now = time.time()
+        now = self._now()
         for key in keys:
             if now < self._let_in_until.get(key, 0.0):
                 continue
@@ -91,7 +93,7 @@ class Absence:
             except NconnectError as error:
                 # Who looks at those who are there says so; the next tick tries again.
                 logger.info("whether %s is let in cannot be told: %s", key.hex(), error)
-                return
+                continue
             self._let_in_until[key] = math.inf if decision.until is None else decision.until
             if decision.grant is None:
                 self.end(key)

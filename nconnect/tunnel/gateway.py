@@ -85,7 +85,7 @@ class Gateway(Providing):
         self._host, self._tun = overlay.open_host(options.journal, options.name, say)
         self._mtu = options.mtu
         self._names = options.names
-        self._absence = Absence(holding, self._present, authority.decide, self._end_lease, say)
+        self._absence = Absence(holding, self._present, authority.decide, authority.now, self._end_lease, say)
         self._guests.on_others = self._absence.look
         self._by_address: dict[bytes, Receiver] = {}
         self._pump = Pump(self._tun, self._by_address.get)
