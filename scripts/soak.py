@@ -273,7 +273,10 @@ async def held(lab: Lab, party: Party, process: Process) -> Held:
         memory=resident >> 20,
         files=len(list(proc.joinpath("fd").iterdir())),
         tasks=msgspec.json.decode(answer, type=dict[str, int])["tasks"],
-        rules=await lines(lab, party, "nft list ruleset; ip -4 rule; ip -6 rule"),
+        # Sets that packets fill tell what users do, not what we left.
+        rules=await lines(
+            lab, party, r"nft list ruleset | sed '/flags dynamic/,/^\t}/d'; ip -4 rule; ip -6 rule"
+        ),
         routes=await lines(lab, party, "ip -4 route show table all; ip -6 route show table all"),
     )
 
