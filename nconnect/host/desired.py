@@ -46,6 +46,18 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class ClosedState:
+    """What an instance changes before its link has a use: where nothing goes, and that relays answer."""
+
+    link: str
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    nft: NftTable
+    sysctls: tuple[tuple[str, str], ...]
+    """As in a `DesiredState`."""
+
+
+@dataclass(frozen=True)
 class DesiredState:
     """All that one instance changes on the host; two equal states are the same host."""
 

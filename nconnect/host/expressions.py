@@ -186,6 +186,16 @@ def tcp() -> Expression:
     return _match({"meta": {"key": "l4proto"}}, "tcp", "==")
 
 
+def socket_marked(mark: int) -> Expression:
+    """A packet for a socket of this machine that marks what it sends so."""
+    return _match({"socket": {"key": "mark"}}, mark, "==")
+
+
+def set_mark(mark: int) -> Expression:
+    """Mark the packet."""
+    return {"mangle": {"key": {"meta": {"key": "mark"}}, "value": mark}}
+
+
 def clamp_mss() -> list[Expression]:
     """A SYN's MSS becomes at most what the routes of both directions carry (nft_rt.c, get_tcpmss)."""
     flags = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, ["syn", "rst"]]}

@@ -24,6 +24,7 @@ it is the one that writes packets into the device, and a write returns when the 
 
 User (`user_table`)::
 
+    relay ── eth0 ── marked   gets the mark of the websocket that it answers
     provider ─ tun ─ ours     only what is for the link's own addresses
                 └─── input    only answers to what the user asked, and ping
                 └─── forward  only answers
@@ -39,6 +40,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 from nconnect.host import expressions as x
 from nconnect.host import sysctl
+from nconnect.host.marks import MARK
 from nconnect.host.networks import contains
 from nconnect.host.nft import NftChain, NftMap, NftSet, NftTable, table_name
 
@@ -161,6 +163,7 @@ def user_table(instance: str, link: str, addresses: Iterable[Address]) -> NftTab
     return NftTable(
         table_name(instance),
         chains=(
+            NftChain("marked", "filter", "prerouting", RAW, (_mark_answers(link),)),
             NftChain("ours", "filter", "prerouting", RAW, tuple(_own_destinations(link, own))),
             NftChain("input", "filter", "input", FILTER, tuple(_user_input(link))),
             NftChain("mss", "filter", "forward", MANGLE, tuple(_clamp(link))),
@@ -267,6 +270,13 @@ def _to_users(link: str, own: Sequence[Address], pools: Sequence[Network]) -> It
     # From user to user: judged when it came in.
     yield x.rule(x.connection_direction("original"), x.came_in_by(link), x.ACCEPT)
     yield x.rule(x.DROP)
+
+
+def _mark_answers(link: str) -> str:
+    # Before the route back is looked up, by the kernel (rp_filter) or by firewalld at this priority and ten:
+    # with the mark it is the one that the websocket takes, not the tunnel, and not nowhere.
+    outside = x.came_in_by(link, "!=")
+    return x.rule(outside, x.tcp(), x.socket_marked(MARK), x.set_mark(MARK))
 
 
 def _own_destinations(link: str, own: Sequence[Address]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from nconnect.host import firewall, routing, sysctl
-from nconnect.host.desired import DesiredState, Interface, Route, RouteKind, Rule
+from nconnect.host.desired import ClosedState, DesiredState, Interface, RouteKind
 from nconnect.host.netlink import FAMILY, Netlink, attribute
 from nconnect.host.networks import (
     Connected,
@@ -32,7 +32,10 @@ LOCAL_ONLY = tuple(
     )
 )
 
-STRICT, LOOSE = "1", "2"
+# What rp_filter calls a check that asks only whether there is a way back.
+LOOSE = "2"
+# Looks at marks when it checks a packet's way back; of all interfaces, whose own value is then no matter.
+SRC_VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
 # RTPROT_RA: the kernel learned the route from a router advertisement.
 PROTOCOL_RA = 9
 # IN6_ADDR_GEN_MODE_NONE: no link-local address, so no router solicitations into the tunnel.
@@ -77,16 +80,20 @@ def user_state(
         routes=routing.routes(table, wanted, keep, kill_switch=kill_switch),
         rules=tuple(rule for rule in routing.rules(table) if rule.version in versions),
         nft=firewall.user_table(instance, link, [one.ip for one in addresses]),
-        sysctls=tuple(_loose_reverse_path(link)),
+        sysctls=tuple(_reverse_path_by_mark()),
         link_sysctls=tuple(_link_sysctls(link)),
         resolver=resolver,
     )
 
 
-def closed_routing(
-    link: str, prefixes: Iterable[Network], connected: Sequence[Connected], tunnelled: Sequence[Connected]
-) -> tuple[tuple[Route, ...], tuple[Rule, ...]]:
-    """Routes and rules by which `prefixes` lead nowhere, for as long as nobody has said who carries them.
+def closed_state(
+    instance: str,
+    link: str,
+    prefixes: Iterable[Network],
+    connected: Sequence[Connected],
+    tunnelled: Sequence[Connected],
+) -> ClosedState:
+    """`prefixes` lead nowhere, for as long as nobody has said who carries them.
 
     A prefix that equals or lies inside a network of this machine, or one that another tunnel carries, is left
     out: that is reached. The rest is as in `user_state`.
@@ -94,13 +101,14 @@ def closed_routing(
     versions = _versions(link)
     around = (*_never_routed(connected), *connected, *tunnelled)
     closed = [one for one in prefixes if one.version in versions and find_conflict(one, around) is None]
-    if not closed:
-        return (), ()
     table = routing.table_of(link)
     routes = routing.routes(table, closed, _kept_inside(closed, around), kill_switch=True)
-    return (
-        tuple(route for route in routes if route.kind != RouteKind.UNICAST),
-        tuple(rule for rule in routing.rules(table) if rule.version in versions),
+    return ClosedState(
+        link=link,
+        routes=tuple(route for route in routes if route.kind != RouteKind.UNICAST),
+        rules=tuple(rule for rule in routing.rules(table) if closed and rule.version in versions),
+        nft=firewall.user_table(instance, link, ()),
+        sysctls=tuple(_reverse_path_by_mark()),
     )
 
 
@@ -169,21 +177,14 @@ def _link_sysctls(link: str) -> Iterator[tuple[str, str]]:
     return (one for one in switches if sysctl.writable(one[0]))
 
 
-def _loose_reverse_path(link: str) -> Iterator[tuple[str, str]]:
-    """Loose instead of strict, where an NKN node's packets come in.
+def _reverse_path_by_mark() -> Iterator[tuple[str, str]]:
+    """Have the kernel look up the way back to an NKN node by the mark that our table gives to its packets.
 
-    Answers to our websocket carry no mark, so if the node's address lies in an offered prefix, the strict
-    check finds the tunnel as the way back and drops them: the tunnel would cut its own feet. Loose is
-    what systemd sets by default; switches that are loose or off already stay as they are.
+    If the node's address lies in an offered prefix, the way back is else the tunnel, or nowhere while that is
+    closed: a strict check (rp_filter) drops the first, any check the second, and the tunnel would cut its
+    own feet.
     """
-    for name in sysctl.links(4):
-        if name in ("lo", link):
-            continue
-        own = sysctl.link_name(4, name, "rp_filter")
-        value, everywhere = sysctl.read(own) or "0", sysctl.read("net.ipv4.conf.all.rp_filter") or "0"
-        # LOOSE may be what we set before: to stay in the desired state it must be asked for again.
-        if (max(value, everywhere) == STRICT or value == LOOSE) and sysctl.writable(own):
-            yield own, LOOSE
+    return (one for one in ((SRC_VALID_MARK, "1"),) if sysctl.writable(one[0]))
 
 
 def _forwarding(versions: Iterable[int]) -> Iterator[tuple[str, str]]:

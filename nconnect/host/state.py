@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -35,7 +35,7 @@ from nconnect.host.changes import (
     table_changes,
     without_idle_limits,
 )
-from nconnect.host.desired import DesiredState, Route, RouteKind, Rule
+from nconnect.host.desired import ClosedState, DesiredState, Route, RouteKind, Rule
 from nconnect.host.journal import Journal, directory_lock
 from nconnect.host.netlink import Netlink
 from nconnect.host.networks import tunnelled_networks
@@ -90,13 +90,18 @@ class HostManager:
             self._addresses = tuple(interface.ip for interface in desired.addresses)
             self._change(plan, netlink, desired.nft)
 
-    def close(self, link: str, routes: Iterable[Route], rules: Iterable[Rule]) -> None:
-        """Before the first `apply`: have these routes and rules of `link`, and none that were there before.
+    def close(self, closed: ClosedState) -> None:
+        """Before the first `apply`: have these routes and rules, and none that were there before.
 
         All else that a crashed instance of this name left stays: its connections go on. Raises as `apply`.
         """
         with directory_lock(self._directory), Netlink() as netlink:
-            self._change(routing_changes(link, routes, rules), netlink, instead_of=(RouteAdded, RuleAdded))
+            plan = [
+                TableMade(closed.nft.name),
+                *self._plan_sysctls(closed.sysctls),
+                *routing_changes(closed.link, closed.routes, closed.rules),
+            ]
+            self._change(plan, netlink, closed.nft, instead_of=(RouteAdded, RuleAdded))
 
     def _change(
         self,
@@ -247,10 +252,13 @@ class HostManager:
         if index is None:
             raise HostError(f"interface {desired.link} is not there: open the TUN device before its state")
         yield from table_changes(desired)
-        others = sysctls_of_others(self._journal.path) if desired.sysctls else {}
-        for name, value in desired.sysctls:
-            yield self._plan_sysctl(name, value, others)
+        yield from self._plan_sysctls(desired.sysctls)
         yield from link_changes(desired, index)
+
+    def _plan_sysctls(self, wanted: Sequence[tuple[str, str]]) -> Iterator[SysctlSet]:
+        others = sysctls_of_others(self._journal.path) if wanted else {}
+        for name, value in wanted:
+            yield self._plan_sysctl(name, value, others)
 
     def _plan_sysctl(self, name: str, value: str, others: dict[str, SysctlSet]) -> SysctlSet:
         before = self._journaled.get(("sysctl", name)) or others.get(name)

@@ -65,11 +65,6 @@ def set_to(name: str, value: str) -> None:
         raise HostError(f"cannot set {name}: this kernel has no such sysctl")
 
 
-def links(version: int) -> list[str]:
-    """Interfaces that have switches, without "all" and "default"."""
-    return sorted(one.name for one in (ROOT / f"net/ipv{version}/conf").glob("*") if not _is_group(one.name))
-
-
 def side_effects(name: str) -> dict[str, str]:
     """The switches that writing `name` changes too, with their values now."""
     if name == IPV4_FORWARD:
@@ -85,7 +80,3 @@ def side_effects(name: str) -> dict[str, str]:
 
 def _path(name: str) -> Path:
     return ROOT / name.translate(_SWAP)
-
-
-def _is_group(name: str) -> bool:
-    return name in ("all", "default")

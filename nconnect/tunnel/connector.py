@@ -242,8 +242,8 @@ class Connector:
         """Have lead nowhere what did, or was routed to the provider, but for what this machine has itself."""
         if not self._closed:
             return
-        here, link = self._here(), self._tun.name
-        self._host.close(link, *plans.closed_routing(link, self._closed, here.networks, here.tunnels))
+        here, name = self._here(), self._options.name
+        self._host.close(plans.closed_state(name, self._tun.name, self._closed, here.networks, here.tunnels))
         if self._host.closed != self._said_closed:
             self._said_closed = self._host.closed
             if prefixes := ", ".join(self._said_closed):

@@ -2,17 +2,18 @@
 
 ::
 
-     netns                                another netns
-    ┌──────────────────────────────┐ veth ┌─────────────────────────────────────────┐
-    │ nc0: a TUN device,      eth0 ├──────┤ eth0: a relay, 10.66.0.1, or a router   │
-    │ which is offered 10.0.0.0/8  │      │ that says fe80::1 is the way everywhere │
-    └──────────────────────────────┘      └─────────────────────────────────────────┘
+     netns                                      another netns
+    ┌────────────────────────────────────┐ veth ┌──────────────────────────────────────────┐
+    │ nc0: a TUN device, which      eth0 ├──────┤ eth0: a relay, 10.66.0.1 and fd66::1, or │
+    │ is offered 10.0.0.0/8, fd66::/16   │      │ a router: fe80::1 is the way everywhere  │
+    └────────────────────────────────────┘      └──────────────────────────────────────────┘
 
 Where nobody needs to answer, the other end of eth0 is peer0 in the same namespace.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
@@ -24,8 +25,9 @@ from scapy.layers.l2 import Ether
 
 from nconnect.host import sysctl
 from nconnect.host.desired import DesiredState, Route, RouteKind
+from nconnect.host.marks import MARK
 from nconnect.host.networks import Connected, connected_networks
-from nconnect.host.plans import closed_routing, gateway_state, user_state
+from nconnect.host.plans import closed_state, gateway_state, user_state
 from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager
 from nconnect.host.tun import Tun
@@ -36,6 +38,15 @@ pytestmark = pytest.mark.netns
 
 ADDRESSES = (ip_interface("100.64.9.2/32"), ip_interface("fd09::2/128"))
 OWN = (ip_interface("100.64.9.1/24"), ip_interface("fd09::1/64"))
+
+
+RELAY = ((socket.AF_INET, "10.66.0.1"), (socket.AF_INET6, "fd66::1"))
+# The kernel checks reverse paths of IPv4 only; this is how firewalld does it for IPv6.
+FIREWALLD = """table inet firewalld { chain PREROUTING {
+    type filter hook prerouting priority raw + 10
+    icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
+    meta nfproto ipv6 fib saddr . mark . iif oif missing drop
+}; }"""
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +129,15 @@ def test_what_is_closed_leaves_this_machines_networks_and_name_servers_alone(
         ]
 
     with HostManager(tmp_path / "home.journal") as manager:
-        manager.close("nc0", *closed_routing("nc0", prefixes, connected_networks(), tunnels))
+        manager.close(closed_state("home", "nc0", prefixes, connected_networks(), tunnels))
         assert manager.closed == ["10.0.0.0/8", "192.168.7.0/24", "fd77::/64"]
         assert leads("10.1.2.9", "10.0.0.53", "10.9.9.9", "8.8.8.8") == ["dev eth0"] * 4
         assert leads("10.0.0.54", "192.168.7.9", "fd77::9") == [""] * 3
         sh("ip addr add 192.168.7.3/24 dev peer0")
-        manager.close("nc0", *closed_routing("nc0", prefixes, connected_networks(), tunnels))
+        manager.close(closed_state("home", "nc0", prefixes, connected_networks(), tunnels))
         assert leads("192.168.7.9", "10.0.0.54") == ["dev peer0", ""]
-        assert closed_routing("nc0", prefixes[1:2], connected_networks(), tunnels) == ((), ())
+        nothing = closed_state("home", "nc0", prefixes[1:2], connected_networks(), tunnels)
+        assert (nothing.routes, nothing.rules) == ((), ())
         manager.apply(user())
         assert leads("10.0.0.54", "fd77::9") == ["dev nc0", "dev eth0"]
         assert manager.closed == []
@@ -158,26 +170,6 @@ def test_a_container_with_read_only_switches_does_without(
     assert {one.version for one in user().addresses} == {4}
 
 
-@pytest.mark.parametrize(
-    ("everywhere", "own", "loosened"),
-    [
-        ("1", "0", True),
-        ("0", "1", True),
-        ("1", "1", True),
-        ("0", "0", False),
-        ("2", "0", False),
-        ("2", "1", False),
-    ],
-)
-def test_only_a_strict_reverse_path_check_is_loosened(everywhere: str, own: str, loosened: bool) -> None:
-    sh("ip link add eth0 type veth peer name peer0")
-    write_sysctl("net/ipv4/conf/eth0/rp_filter", own)
-    write_sysctl("net/ipv4/conf/peer0/rp_filter", "0")
-    write_sysctl("net/ipv4/conf/all/rp_filter", everywhere)
-    assert (("net.ipv4.conf.eth0.rp_filter", "2") in user().sysctls) is loosened
-    assert "nc0" not in str(user().sysctls)
-
-
 @pytest.mark.parametrize("plan", [user, gateway])
 def test_the_plan_is_the_same_after_it_was_applied(netns: Netns, tmp_path: Path, plan: object) -> None:
     assert callable(plan)
@@ -189,23 +181,45 @@ def test_the_plan_is_the_same_after_it_was_applied(netns: Netns, tmp_path: Path,
         assert plan() == first
 
 
-def test_strict_reverse_paths_do_not_cut_off_a_relay_inside_an_offered_prefix(
-    netns: Netns, tmp_path: Path
+@pytest.mark.parametrize("filtered", ["rp_filter = 1", "rp_filter = 2", "as firewalld does"])
+@pytest.mark.parametrize("kill_switch", [False, True], ids=["", "closed before"])
+def test_no_check_of_reverse_paths_cuts_off_a_relay_inside_an_offered_prefix(
+    netns: Netns, tmp_path: Path, filtered: str, kill_switch: bool
 ) -> None:
-    """The relay is 10.66.0.1, behind eth0; the provider offers 10.0.0.0/8, which holds it."""
-    write_sysctl("net/ipv4/conf/all/rp_filter", "1")
+    """The relay is 10.66.0.1 and fd66::1, behind eth0; the provider offers 10.0.0.0/8 and fd66::/16."""
+    offered = [ip_network("10.0.0.0/8"), ip_network("fd66::/16")]
+    if filtered == "as firewalld does":
+        sh(f"nft '{FIREWALLD}'")
     with Netns() as relay:
         veth(netns, "eth0", relay, "eth0")
+        if filtered.startswith("rp_filter"):
+            write_sysctl("net/ipv4/conf/eth0/rp_filter", filtered[-1])
         sh("ip addr add 198.51.100.2/30 dev eth0; ip route add default via 198.51.100.1")
+        sh("ip addr add fd05::2/64 dev eth0 nodad; ip route add default via fd05::1")
         relay.sh("ip addr add 198.51.100.1/30 dev eth0; ip addr add 10.66.0.1/32 dev eth0")
-        with relay.inside():
-            server = socket.create_server(("10.66.0.1", 80))
-        with server, HostManager(tmp_path / "home.journal") as manager:
-            manager.apply(user())
-            with socket.socket() as marked:
-                marked.settimeout(5.0)
-                marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x1063)
-                marked.connect(("10.66.0.1", 80))
+        relay.sh("ip addr add fd05::1/64 dev eth0 nodad; ip addr add fd66::1/128 dev eth0 nodad")
+        with contextlib.ExitStack() as stack:
+            with relay.inside():
+                for family, address in RELAY:
+                    stack.enter_context(socket.create_server((address, 80), family=family))
+            manager = stack.enter_context(HostManager(tmp_path / "home.journal"))
+            if kill_switch:
+                manager.close(closed_state("home", "nc0", offered, connected_networks(("nc0",)), ()))
+                _connect_marked()
+                for family, address in RELAY:
+                    with socket.socket(family) as unmarked, pytest.raises(OSError, match="No route to host"):
+                        unmarked.connect((address, 80))
+            manager.apply(user_state("home", "nc0", 1400, ADDRESSES, offered, kill_switch=kill_switch))
+            _connect_marked()
+    assert sysctl.read("net.ipv4.conf.all.src_valid_mark") == "0"
+
+
+def _connect_marked() -> None:
+    for family, address in RELAY:
+        with socket.socket(family) as marked:
+            marked.settimeout(5.0)
+            marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+            marked.connect((address, 80))
 
 
 def test_a_default_route_from_router_advertisements_survives_forwarding(netns: Netns, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from nconnect.host import recovery
 from nconnect.host.networks import connected_networks
-from nconnect.host.plans import closed_routing, gateway_state, user_state
+from nconnect.host.plans import closed_state, gateway_state, user_state
 from nconnect.host.routing import table_of
 from nconnect.host.state import HostManager, cleanup
 from nconnect.host.tun import Tun
@@ -206,7 +206,7 @@ def test_what_was_closed_may_be_closed_otherwise_before_there_is_a_state(host: N
     (old,) = sh("ip -4 rule show priority 5200").splitlines()
     with Tun.open("nc0"):
         manager = HostManager(tmp_path / "home.journal")
-        manager.close("nc0", *closed_routing("nc0", [ip_network("10.0.0.0/8")], connected_networks(), ()))
+        manager.close(closed_state("home", "nc0", [ip_network("10.0.0.0/8")], connected_networks(), ()))
         assert "nconnect_home" in sh("nft list tables")
         (rule,) = sh("ip -4 rule show priority 5200").splitlines()
         assert rule != old and f"lookup {table_of('nc0')}" in rule

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.netns
 def test_a_sysctl_that_somebody_changed_since_is_left(tun: Tun, tmp_path: Path) -> None:
     manager = HostManager(tmp_path / "home.journal")
     manager.apply(user())
-    write_sysctl("net/ipv4/conf/eth0/rp_filter", "0")
+    write_sysctl("net/ipv4/conf/all/src_valid_mark", "2")
     lines = manager.undo()
-    assert Path("/proc/sys/net/ipv4/conf/eth0/rp_filter").read_text() == "0\n"
+    assert Path("/proc/sys/net/ipv4/conf/all/src_valid_mark").read_text() == "2\n"
     assert len(lines) == 1 and "somebody changed it" in lines[0]
 
 

@@ -50,9 +50,6 @@ class TestOnAHost:
         with pytest.raises(HostError, match=r"container with --sysctl net\.ipv4\.ip_forward=1$"):
             sysctl.set_to("net.ipv4.ip_forward", "1")
 
-    def test_links_are_all_but_the_groups(self) -> None:
-        assert sysctl.links(4) == ["eth0.100", "eth1", "lo"]
-
     @pytest.mark.parametrize("name", [sysctl.IPV4_FORWARD, sysctl.IPV6_FORWARD])
     def test_all_that_the_kernel_changes_with_a_forwarding_switch_is_listed(self, name: str) -> None:
         """Judged by the kernel: what differs after the write was in the list, with its old value."""
