@@ -84,9 +84,10 @@ class Connector:
             KillSwitch(options.kill_switch, options.peer.public_key, say) if options.kill_switch else None
         )
         self._host, self._tun = overlay.open_host(options.journal, options.name, say)
+        remembered = self._kill_switch.prefixes if self._kill_switch else ()
         self._closed = [
             *map(ip_network, self._host.closed),
-            *(self._kill_switch.prefixes if self._kill_switch else ()),
+            *(one for one in remembered if routes.is_acceptable(one, options.accept)),
         ]
         """What leads nowhere until the provider has welcomed us."""
         self._said_closed: list[str] | None = None

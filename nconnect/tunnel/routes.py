@@ -79,6 +79,11 @@ def _conflict(
     return None
 
 
+def is_acceptable(prefix: IPNetwork, accept: Sequence[IPNetwork]) -> bool:
+    """Whether the user would have this prefix routed, on a machine that is in no network of its own."""
+    return _conflict(prefix, (), accept) is None
+
+
 def check_addresses(
     own: Sequence[IPAddress],
     gateways: Sequence[IPAddress],

@@ -41,8 +41,8 @@ from nconnect.host.journal import boot_id
 pytestmark = pytest.mark.netns
 
 HOSTS = (LAN_HOST, LAN_HOST6)
-RELAYS = "192.0.2.0/24"
-"""Where the devnet is."""
+RELAYS = "192.0.0.0/16"
+"""Where the devnet is: a part of the Internet, which the user has to accept."""
 RESOLVER = "192.168.77.53"
 SEED = "seed.example.org"
 CLOSED = rf"^kill switch: .*{re.escape(LAN)}, .*unreachable until there is a connection$"
@@ -219,7 +219,7 @@ async def test_the_next_start_gets_at_its_seed(network: Lab, resolv_conf: Path, 
 
 @pytest.mark.parametrize("rp_filter", ["1", "2"], ids=["strict", "loose"])
 async def test_a_relay_that_is_closed_itself_is_heard(lab: Lab, rp_filter: str) -> None:
-    """Nothing else goes to its network, or comes from there."""
+    """Nothing else goes to its network, until a start that does not accept it."""
     switch = f"net.ipv4.conf.wan0.rp_filter={rp_filter}"
     await lab.run(Party.USER, ["sysctl", "-q", "-w", switch])
     namespaces.ip(f"route add {RELAYS} via 203.0.113.1", lab.namespace(Party.PROVIDER))
@@ -227,16 +227,23 @@ async def test_a_relay_that_is_closed_itself_is_heard(lab: Lab, rp_filter: str) 
     await steps.start_devnet(lab)
     key = await steps.public_key(lab, Party.USER)
     serve, address = await steps.start_serve(lab, lan=(LAN, RELAYS), allow=(key,))
-    options = ("--kill-switch", "--accept-route", RELAYS)
-    up = await steps.start_up(lab, address, *options)
+    options = ("up", "--wait", "--kill-switch", "--peer", address)
+    accepting = (*options, "--accept-route", RELAYS)
+    up = lab.start_nconnect(Party.USER, *accepting)
+    await up.wait_for("^connected to ", steps.START_SECONDS)
     await up.stop()
     await serve.stop()
-    up = lab.start_nconnect(Party.USER, "up", "--wait", "--peer", address, *options)
+    up = lab.start_nconnect(Party.USER, *accepting)
     await up.wait_for(f"^kill switch: .*{re.escape(RELAYS)}, .*unreachable", steps.START_SECONDS)
     assert await answers(lab, [DEVNET_ADDRESS]) == [False]
-    await steps.start_serve(lab, lan=(LAN, RELAYS), allow=(key,))
+    serve, _ = await steps.start_serve(lab, lan=(LAN, RELAYS), allow=(key,))
     await up.wait_for("^connected to ", steps.START_SECONDS)
     assert await answers(lab, [LAN_HOST]) == [True]
+    await up.stop()
+    await serve.stop()
+    up = lab.start_nconnect(Party.USER, *options)
+    await up.wait_for(CLOSED, steps.START_SECONDS)
+    assert await answers(lab, [DEVNET_ADDRESS, LAN_HOST]) == [True, False]
     await up.stop()
     assert difference(before, await host_state(lab, Party.USER)) == ""
 
