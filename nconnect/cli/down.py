@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from nconnect.cli import background
 from nconnect.cli.cleanup import closed_lines, is_closed
 from nconnect.errors import HostError, NotRunningError, UsageError
-from nconnect.places import places
+from nconnect.places import Places, places
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -37,16 +37,27 @@ def command(name: str) -> None:
     except NotRunningError as error:
         if not is_closed(where, name):
             raise NotRunningError("\n".join([str(error), *closed_lines(where)])) from error
-        from nconnect.host.privileges import require_net_admin
-        from nconnect.host.recovery import clean_up
-
-        require_net_admin("nconnect down")
-        for line in clean_up(where.journal(name)):
-            print(line)
-        print(f"{name} had ended; its kill switch is open")
+        _open(where, name)
         return
     if left:
         for line in left:
             print(background.clean(line))
         raise HostError(f"{name} is down, but left what is said above; run: nconnect cleanup")
     print(f"{name} is down")
+
+
+def _open(where: Places, name: str) -> None:
+    """Undo what an instance that has ended keeps closed."""
+    from nconnect.host.privileges import require_net_admin
+    from nconnect.host.recovery import clean_up
+
+    require_net_admin("nconnect down")
+    journal = where.journal(name)
+    lines = clean_up(journal)
+    for line in lines:
+        print(line)
+    if journal.exists() and not lines:
+        raise HostError(f"{name} had ended, but somebody starts it again; nothing was undone")
+    if journal.exists():
+        raise HostError(f"{name} had ended, but left what is said above; run: nconnect cleanup")
+    print(f"{name} had ended; its kill switch is open")
