@@ -53,6 +53,8 @@ class UpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the provider's prefixes lead nowhere while there is no connection, until `down`."""
     map_pools: tuple[str, ...] = ()
     """Where prefixes come from for what this machine has itself; empty: as `nconnect up --help` says."""
+    forward: tuple[str, ...] = ()
+    """Interfaces, or patterns as `ve-*`, from which packets go into the tunnel if this machine forwards."""
 
 
 class ServeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +78,8 @@ class ServeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Other names for users, `NAME=ADDRESS` each."""
     lease: str = "10m"
     """For how long a user's address and connections are held while the user is not heard of."""
+    forward: tuple[str, ...] = ()
+    """The same, from which packets go to others if this machine forwards because it serves."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nconnect.tunnel.control import IPNetwork
 
 _PUBLIC_KEY = re.compile("[0-9a-fA-F]{64}")
+_INTERFACE = re.compile(r"(?=.{1,15}$)[\w.+-]+\*?", re.ASCII)
 _WHOLE = re.compile(r"\^(.*(?<!\\)(?:\\\\)*)\$")
 """A regular expression from ^ to $, and not to a dollar that a backslash makes a letter."""
 
@@ -76,6 +77,16 @@ def add_detach(parser: ArgumentParser) -> None:
     parser.add_argument("-d", "--detach", action="store_true", help="Go to the background once it runs.")
 
 
+def add_forward(parser: ArgumentParser, help: str) -> None:
+    """`--forward`, which `interfaces` takes."""
+    parser.add_argument(
+        "--forward",
+        metavar="IFACE",
+        action="append",
+        help=f"{help} Also a pattern, e.g. 've-*'. With commas, or repeated.",
+    )
+
+
 def add_json(parser: ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument(
@@ -117,6 +128,20 @@ def parse_network(text: str) -> IPNetwork:
         except ValueError:
             raise AddressError(f"{text!r} is not a network; write for instance 192.168.1.0/24") from error
         raise AddressError(f"{text!r} has bits set beyond its prefix; did you mean {meant}?") from error
+
+
+def interfaces(given: list[str] | None, configured: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of interfaces, or patterns with an asterisk at their end; those given replace the configured.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    names = tuple(split_commas(given or ())) or configured
+    for name in names:
+        # Narrower than the kernel is: nft reads some signs as more than a letter of a name.
+        if not _INTERFACE.fullmatch(name):
+            raise UsageError(f"{name!r} is not an interface; write for instance eth1, or ve-* for all ve-…")
+    return names
 
 
 def parse_host_port(text: str) -> tuple[str, int]:

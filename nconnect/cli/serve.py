@@ -7,9 +7,11 @@ from argparse import ArgumentParser
 from nconnect.cli import background, naming
 from nconnect.cli.options import (
     add_detach,
+    add_forward,
     add_name,
     add_seed_rpc,
     configuration,
+    interfaces,
     parse_network,
     split_commas,
 )
@@ -50,6 +52,10 @@ def arguments(parser: ArgumentParser) -> None:
         default="",
         help="How long a user who is not heard of keeps address and connections, e.g. 1h. [default: 10m]",
     )
+    add_forward(
+        parser,
+        "An interface from which packets go to any other, where this machine forwards because it serves.",
+    )
     add_seed_rpc(parser)
     add_detach(parser)
 
@@ -64,6 +70,7 @@ def command(
     mtu: int | None,
     no_tun: bool,
     lease: str,
+    forward: list[str] | None,
     seed_rpc: list[str] | None,
     detach: bool,
 ) -> int:
@@ -88,6 +95,9 @@ def command(
         raise UsageError("with --no-tun names are those that this machine knows, without --dns and --host")
     if no_tun and lease:
         raise UsageError("--lease has no meaning with --no-tun: connections end with the link there")
+    if no_tun and forward:
+        raise UsageError("with --no-tun this machine forwards nothing, and --forward has nothing to say")
+    forwarded = interfaces(forward, config.serve.forward)
     lease_seconds = parse_duration(lease or config.serve.lease)
     if no_tun and mtu:
         raise UsageError("with --no-tun connections are this machine's own, and --mtu has nothing to say")
@@ -129,6 +139,7 @@ def command(
             mtu=mtu or config.serve.mtu,
             names=names,
             lease_seconds=lease_seconds,
+            forward=forwarded,
         )
         return Gateway(routing, key, background.say, authority)
 

@@ -7,11 +7,13 @@ from argparse import ArgumentParser, BooleanOptionalAction
 from nconnect.cli import background, invited, mapping, naming
 from nconnect.cli.options import (
     add_detach,
+    add_forward,
     add_name,
     add_peer,
     add_seed_rpc,
     add_wait,
     configuration,
+    interfaces,
     parse_network,
     split_commas,
 )
@@ -39,6 +41,7 @@ def arguments(parser: ArgumentParser) -> None:
     )
     mapping.add_options(parser)
     naming.add_accepted(parser)
+    add_forward(parser, "An interface from which packets go into the tunnel, where this machine forwards.")
     add_wait(parser)
     add_seed_rpc(parser)
     add_detach(parser)
@@ -56,6 +59,7 @@ def command(
     accept_domain: list[str] | None,
     resolv_conf: bool,
     no_names: bool,
+    forward: list[str] | None,
     wait: bool,
     seed_rpc: list[str] | None,
     detach: bool,
@@ -75,6 +79,7 @@ def command(
     naming.check_wanted(no_names, resolv_conf, accept_domain or [])
     domains = naming.domains(split_commas(accept_domain or ()) or list(config.up.accept_domains))
     resolv_conf = resolv_conf or config.up.resolv_conf
+    forwarded = interfaces(forward, config.up.forward)
     kill_switch = config.up.kill_switch if kill_switch is None else kill_switch
     require_net_admin("nconnect up")
     check_not_connected(where, address)
@@ -93,5 +98,7 @@ def command(
     names = naming.options(sockets, where, name, domains, resolv_conf) if sockets else None
     closed = where.closed(name) if kill_switch else None
     kept = where.journal(name), where.addresses(name)
-    options = ConnectorOptions(address, name, config.network, *kept, accept, wait, token, closed, names, maps)
+    options = ConnectorOptions(
+        address, name, config.network, *kept, accept, wait, token, closed, names, maps, forwarded
+    )
     return running.run(where, name, lambda: Connector(options, key, background.say), status.exit_code)

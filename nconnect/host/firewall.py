@@ -11,7 +11,8 @@ Provider (`gateway_table`)::
              ├── translated   packets to such a prefix are judged here, by where they go now
              └── to_users     answers: the same again;  what this machine itself sends;  nothing else
                  postrouting  masquerade towards the LAN
-                 others       between two other links, where it is we who made this machine forward: dropped
+                 others       between two other links, where it is we who made this machine forward: dropped,
+                              but from bridges, and from the interfaces that its owner names
 
 `from_users` and `to_users` look at the connection as its user began it: the first comes before anybody's
 destination NAT, so a port that Docker publishes is the provider's own address, and the second asks conntrack.
@@ -28,7 +29,8 @@ User (`user_table`)::
     provider ─ tun ─ ours     only what is for the link's own addresses
                 └─── input    only answers to what the user asked, and ping
                 └─── forward  only answers
-    containers ─ bridge ─── forward  may go out, masqueraded; what comes from other networks may not
+    containers ─ bridge ─── forward  may go out, masqueraded, as may what comes from interfaces that the
+                                     owner names; what comes from others is refused
 
 Interfaces are matched by name, so the table can stand before the link comes up.
 """
@@ -130,12 +132,17 @@ def open_set(version: int) -> str:
 
 
 def gateway_table(
-    instance: str, link: str, *, gateway: Iterable[Address], pools: Iterable[Network]
+    instance: str,
+    link: str,
+    *,
+    gateway: Iterable[Address],
+    pools: Iterable[Network],
+    forward: Sequence[str] = (),
 ) -> NftTable:
     """The provider's table, without users.
 
     `gateway`: its own overlay addresses, which answer ping; `pools`: prefixes of the overlay, masqueraded
-    towards the LAN.
+    towards the LAN; `forward`: interfaces, or patterns such as `ve-*`, from which packets go on.
     """
     own, overlay = list(gateway), list(pools)
     return NftTable(
@@ -150,15 +157,20 @@ def gateway_table(
             NftChain("translate", "nat", "prerouting", DSTNAT - 1, tuple(_translate(link))),
             NftChain("translated", "filter", "prerouting", DSTNAT + 1, tuple(_translated(link))),
             NftChain("mss", "filter", "forward", MANGLE, tuple(_clamp(link))),
-            *_others(link),
+            *_others(link, forward),
             NftChain("to_users", "filter", "postrouting", FILTER, tuple(_to_users(link, own, overlay))),
             NftChain("postrouting", "nat", "postrouting", SRCNAT, tuple(_masquerade(link, overlay))),
         ),
     )
 
 
-def user_table(instance: str, link: str, addresses: Iterable[Address]) -> NftTable:
-    """The user's table; `addresses` are the link's own, all that the gateway lets this machine send from."""
+def user_table(
+    instance: str, link: str, addresses: Iterable[Address], forward: Sequence[str] = ()
+) -> NftTable:
+    """The user's table; `addresses` are the link's own, all that the gateway lets this machine send from.
+
+    `forward`: interfaces, or patterns such as `ve-*`, from which packets go into the link.
+    """
     own = list(addresses)
     return NftTable(
         table_name(instance),
@@ -167,7 +179,7 @@ def user_table(instance: str, link: str, addresses: Iterable[Address]) -> NftTab
             NftChain("ours", "filter", "prerouting", RAW, tuple(_own_destinations(link, own))),
             NftChain("input", "filter", "input", FILTER, tuple(_user_input(link))),
             NftChain("mss", "filter", "forward", MANGLE, tuple(_clamp(link))),
-            NftChain("forward", "filter", "forward", FILTER, tuple(_user_forward(link))),
+            NftChain("forward", "filter", "forward", FILTER, tuple(_user_forward(link, forward))),
             NftChain("postrouting", "nat", "postrouting", SRCNAT, tuple(_masquerade_others(link, own))),
         ),
     )
@@ -181,22 +193,25 @@ def _strangers(link: str, pools: Sequence[Network]) -> Iterator[str]:
         yield x.rule(x.source(pool.version, x.prefix(str(pool))), x.DROP)
 
 
-def _others(link: str) -> Iterator[NftChain]:
+def _others(link: str, forward: Sequence[str]) -> Iterator[NftChain]:
     for version, switch in FORWARDING.items():
-        rules = tuple(_between_others(link, version))
+        rules = tuple(_between_others(link, version, forward))
         yield NftChain(f"others{version}", "filter", "forward", FILTER, rules, limits=switch)
 
 
-def _between_others(link: str, version: int) -> Iterator[str]:
+def _between_others(link: str, version: int, forward: Sequence[str]) -> Iterator[str]:
     # Each instance's table judges what goes by its own link.
     for ours in (link, f"{LINK_PREFIX}*"):
         yield x.rule(x.came_in_by(ours), x.ACCEPT)
         yield x.rule(x.goes_out_by(ours), x.ACCEPT)
+    for interface in forward:
+        yield x.rule(x.came_in_by(interface), x.ACCEPT)
     # Whoever began to forward after us, for containers for instance, has a bridge, and translates what is
     # to come in.
     yield x.rule(x.came_in_by_kind(INNER_NETWORK), x.ACCEPT)
     yield x.rule(x.translated_to(), x.ACCEPT)
     yield x.rule(x.conntrack_state("established", "related"), x.ACCEPT)
+    # Without a word, like a machine that does not forward.
     yield x.rule(x.is_version(version), x.DROP)
 
 
@@ -294,13 +309,16 @@ def _user_input(link: str) -> Iterator[str]:
     yield x.rule(x.came_in_by(link), x.DROP)
 
 
-def _user_forward(link: str) -> Iterator[str]:
+def _user_forward(link: str, forward: Sequence[str]) -> Iterator[str]:
     yield x.rule(x.came_in_by(link), x.conntrack_state("established", "related"), x.ACCEPT)
     yield x.rule(x.came_in_by(link), x.DROP)
     # Users of a provider on this machine have been judged by its table.
-    for inside in (x.came_in_by_kind(INNER_NETWORK), x.came_in_by(f"{LINK_PREFIX}*")):
+    named = map(x.came_in_by, (f"{LINK_PREFIX}*", *forward))
+    for inside in (x.came_in_by_kind(INNER_NETWORK), *named):
         yield x.rule(x.goes_out_by(link), inside, x.ACCEPT)
-    yield x.rule(x.goes_out_by(link), x.DROP)
+    # This machine forwards, so who is cut off need not wait to learn of it.
+    yield x.rule(x.goes_out_by(link), x.tcp(), x.RESET)
+    yield x.rule(x.goes_out_by(link), x.REJECT)
 
 
 def _clamp(link: str) -> Iterator[str]:

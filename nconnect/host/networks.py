@@ -74,6 +74,21 @@ def reached_networks(exclude: Collection[str] = ()) -> list[Network]:
     return [*routed, *map(ip_network, nameservers())]
 
 
+def inner_interfaces() -> list[str]:
+    """Virtual ones with a network by which this machine does not reach the Internet, bridges left out.
+
+    They were made for somebody who may count on this machine to forward: a container, another VPN's users.
+    """
+    routes = [route for route in _unicast_routes() if route.table == MAIN_TABLE]
+    outer = {route.interface for route in routes if route.prefix.prefixlen < MIN_PREFIX_LENGTH}
+    connected = {route.interface for route in routes if _is_connected(route)}
+    with Netlink() as netlink:
+        virtual = {
+            attribute(one, "IFLA_IFNAME") for one in netlink.links() if _kind(one) not in ("", "bridge")
+        }
+    return sorted((connected & virtual) - outer)
+
+
 def nameservers() -> list[Address]:
     """The name servers that this machine asks, without loopback and link-local ones.
 
@@ -167,6 +182,12 @@ class Router:
 
     def close(self) -> None:
         self._netlink.close()
+
+
+def _kind(link: Message) -> str:
+    """Of a virtual interface; empty for a network card, and for loopback."""
+    information = attribute(link, "IFLA_LINKINFO")
+    return attribute(information, "IFLA_INFO_KIND") if information else ""
 
 
 def _is_connected(route: _Route) -> bool:

@@ -53,11 +53,13 @@ def user_state(
     *,
     kill_switch: bool = False,
     resolver: str = "",
+    forward: Sequence[str] = (),
 ) -> DesiredState:
     """A user's machine: `prefixes` go through `link`, whose own addresses are `addresses`.
 
     With `kill_switch` they go nowhere once the link is gone, instead of wherever they went before.
-    `resolver` is an address to put into resolv.conf, empty: none.
+    `resolver` is an address to put into resolv.conf, empty: none. What comes from the interfaces `forward`
+    goes through the link as well.
 
     `connected` are the networks that keep their way if they lie inside a prefix, as do `tunnelled` ones,
     which other tunnels carry: who came first keeps its part of a wider offer. None: read both from the host.
@@ -79,7 +81,7 @@ def user_state(
         addresses=tuple(one for one in addresses if one.version in versions),
         routes=routing.routes(table, wanted, keep, kill_switch=kill_switch),
         rules=tuple(rule for rule in routing.rules(table) if rule.version in versions),
-        nft=firewall.user_table(instance, link, [one.ip for one in addresses]),
+        nft=firewall.user_table(instance, link, [one.ip for one in addresses], forward),
         sysctls=tuple(_reverse_path_by_mark()),
         link_sysctls=tuple(_link_sysctls(link)),
         resolver=resolver,
@@ -117,11 +119,13 @@ def gateway_state(
     link: str,
     mtu: int,
     addresses: Sequence[Interface],
+    forward: Sequence[str] = (),
 ) -> DesiredState:
     """A provider's machine, for nobody yet: users come and go by `HostManager.change_users`.
 
     `addresses` are the gateway's own with the length of their pool: 100.64.7.1/24 serves 100.64.7.0/24.
-    The kernel's route to the pool comes with the address.
+    The kernel's route to the pool comes with the address. What comes from the interfaces `forward` goes on
+    although it is we who made this machine forward.
     """
     usable = [one for one in addresses if one.version in _versions(link)]
     table = firewall.gateway_table(
@@ -129,6 +133,7 @@ def gateway_state(
         link,
         gateway=[one.ip for one in usable],
         pools=[one.network for one in usable],
+        forward=forward,
     )
     versions = {one.version for one in usable}
     return DesiredState(

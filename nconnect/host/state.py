@@ -237,6 +237,11 @@ class HostManager:
         return kept, lines
 
     @property
+    def limits_forwarding(self) -> bool:
+        """Whether it is we who made this machine forward, which our table limits."""
+        return self._nft is not None and any(chain.limits for chain in self._nft.chains)
+
+    @property
     def closed(self) -> list[str]:
         """The prefixes that lead nowhere if the link goes: those of a kill switch."""
         return closed_prefixes(self._journaled.values())

@@ -65,6 +65,11 @@ def set_to(name: str, value: str) -> None:
         raise HostError(f"cannot set {name}: this kernel has no such sysctl")
 
 
+def forwards() -> bool:
+    """Whether this machine forwards packets of any version."""
+    return "1" in (read(IPV4_FORWARD), read(IPV6_FORWARD))
+
+
 def side_effects(name: str) -> dict[str, str]:
     """The switches that writing `name` changes too, with their values now."""
     if name == IPV4_FORWARD:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nconnect.config import NetworkSection
 from nconnect.errors import HostError, RefusedError, RouteConflictError
-from nconnect.host import networks, plans
+from nconnect.host import networks, plans, sysctl
 from nconnect.host.marks import MARK
 from nconnect.nkn.addresses import Address
 from nconnect.nkn.config import ClientConfig
@@ -32,6 +32,7 @@ from nconnect.tunnel.mapping import Mapping
 from nconnect.tunnel.naming import Naming, NamingOptions, NoNames
 from nconnect.tunnel.pump import Pump
 from nconnect.tunnel.remapping import Here, MapOptions, Remapping
+from nconnect.tunnel.unforwarded import Unforwarded
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class ConnectorOptions:
     """None: the provider's names are no matter."""
     maps: MapOptions = field(default_factory=MapOptions)
     """Other prefixes for what this machine has itself."""
+    forward: tuple[str, ...] = ()
+    """Interfaces, or patterns, from which packets go into the tunnel if this machine forwards."""
 
 
 class Connector:
@@ -101,6 +104,7 @@ class Connector:
         """What this machine has, at the last look."""
         self._announced: set[Mapping] = set()
         self._warned = ""
+        self._unforwarded = Unforwarded(options.forward, say, " into the tunnel")
         self._standing = health.Standing(self._loop.time())
         self.failed = self._pump.failed
         self.ready = asyncio.Event()
@@ -284,8 +288,11 @@ class Connector:
                 self._around.tunnels,
                 kill_switch=self._kill_switch is not None,
                 resolver=self._naming.resolver,
+                forward=self._options.forward,
             )
         )
+        if sysctl.forwards():
+            self._unforwarded.look()
         if self._kill_switch is not None:
             self._kill_switch.remember((*self._remapping.anywhere(self._welcome), *gateways))
 

@@ -33,6 +33,7 @@ from nconnect.tunnel.offer import Offer
 from nconnect.tunnel.providing import Providing, ProvidingOptions
 from nconnect.tunnel.pump import Pump, Receiver
 from nconnect.tunnel.status import UserStatus
+from nconnect.tunnel.unforwarded import Unforwarded
 
 REMAP_INTERVAL = 0.2
 """Seconds after a user's mappings were changed before it may change them again: a change blocks everybody's
@@ -55,6 +56,8 @@ class GatewayOptions(ProvidingOptions):
     pool6: str = ""
     mtu: int = overlay.OVERLAY_MTU
     names: Offer = offer.NOTHING
+    forward: tuple[str, ...] = ()
+    """Interfaces, or patterns, from which packets go on although it is we who made this machine forward."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class Gateway(Providing):
         self._host, self._tun = overlay.open_host(options.journal, options.name, say)
         self._mtu = options.mtu
         self._names = options.names
+        self._forward = options.forward
+        self._unforwarded = Unforwarded(options.forward, say)
         self._absence = Absence(holding, self._present, authority.decide, authority.now, self._end_lease, say)
         self._guests.on_others = self._absence.look
         self._by_address: dict[bytes, Receiver] = {}
@@ -107,6 +112,7 @@ class Gateway(Providing):
         leases = asyncio.create_task(self._absence.run())
         try:
             self._apply()
+            self._say_unforwarded()
             for obstacle in forward_drop(self._tun.name):
                 self._say(f"warning: {obstacle}")
             await self._serve()
@@ -122,11 +128,18 @@ class Gateway(Providing):
     def _on_networks(self) -> None:
         if made_again := self._pump.check():
             self._say(made_again)
+        self._say_unforwarded()
+
+    def _say_unforwarded(self) -> None:
+        if self._host.limits_forwarding:
+            self._unforwarded.look()
 
     def _apply(self) -> None:
         """Make the host a gateway, for nobody yet."""
         self._host.apply(
-            plans.gateway_state(self._name, self._tun.name, self._mtu, self._pool.gateway_interfaces)
+            plans.gateway_state(
+                self._name, self._tun.name, self._mtu, self._pool.gateway_interfaces, self._forward
+            )
         )
 
     @property

@@ -17,9 +17,10 @@ KEY = "d0fa84240cea3ddfd165f11298b300d2856987ee58a61e2303c41d5d3ddbfd82"
 
 OPTIONS = {
     "id": "--json",
-    "serve": "--lan --allow --dns --domain --host --name --mtu --no-tun --lease --seed-rpc -d --detach",
+    "serve": "--lan --allow --dns --domain --host --name --mtu --no-tun --lease --forward --seed-rpc "
+    "-d --detach",
     "up": "--peer --accept-route --name --invite --kill-switch --no-kill-switch --map --map-pool --no-map "
-    "--accept-domain --resolv-conf --no-names --wait --seed-rpc -d --detach",
+    "--accept-domain --resolv-conf --no-names --forward --wait --seed-rpc -d --detach",
     "socks": "--peer --listen --name --invite --wait --seed-rpc -d --detach",
     "tunnel": "--to --from --accept --udp --identifier --name --seed-rpc -d --detach",
     "allow": "KEY --name --to --expires --rate --quota",

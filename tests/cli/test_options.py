@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nconnect.cli.options import parse_host_port, parse_pattern
+from nconnect.cli.options import interfaces, parse_host_port, parse_pattern
 from nconnect.errors import AddressError, UsageError
 
 KEY = "d0fa84240cea3ddfd165f11298b300d2856987ee58a61e2303c41d5d3ddbfd82"
@@ -33,6 +33,12 @@ def test_host_and_port(text: str, host: str, port: int) -> None:
 def test_what_is_no_host_and_port(text: str) -> None:
     with pytest.raises(AddressError):
         parse_host_port(text)
+
+
+def test_interfaces_replace_those_that_are_configured() -> None:
+    configured = ("br-lan+0.100",)
+    assert interfaces(None, configured) == configured
+    assert interfaces(["ve-*, wg0", "fifteen_letters"], configured) == ("ve-*", "wg0", "fifteen_letters")
 
 
 @pytest.mark.parametrize("key", [KEY, KEY.upper()])

@@ -13,6 +13,7 @@ A packet is shown to be dropped without waiting: one that is allowed is sent aft
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from collections.abc import Iterator
@@ -366,13 +367,18 @@ class TestGateway:
 
 
 @pytest.fixture
-def laptop(netns: Netns, tmp_path: Path) -> Iterator[Tun]:
+def forward() -> tuple[str, ...]:
+    """Interfaces that the owner of a user's machine named."""
+    return ()
+
+
+@pytest.fixture
+def laptop(netns: Netns, tmp_path: Path, forward: tuple[str, ...]) -> Iterator[Tun]:
     """A user's machine with a container on a bridge, 172.17.0.2."""
+    offered = [ip_network("192.168.0.0/24"), ip_network("fd77::/64")]
     with Tun.open("nc0") as tun, HostManager(tmp_path / "home.journal") as manager:
         addresses = [ip_interface("100.64.9.2/32"), ip_interface("fd09::2/128")]
-        manager.apply(
-            user_state("home", "nc0", MTU, addresses, [ip_network("192.168.0.0/24"), ip_network("fd77::/64")])
-        )
+        manager.apply(user_state("home", "nc0", MTU, addresses, offered, forward=forward))
         yield tun
 
 
@@ -463,16 +469,63 @@ class TestUser:
     def test_neighbours_of_a_user_s_machine_that_forwards_do_not_use_its_tunnel(
         self, laptop: Tun, netns: Netns, host: str
     ) -> None:
-        with Netns() as neighbour:
-            veth(netns, "home0", neighbour, "eth0")
-            sh("ip addr add 10.9.0.1/24 dev home0; ip addr add fd19::1/64 dev home0")
-            sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
-            neighbour.sh("ip addr add 10.9.0.66/24 dev eth0; ip addr add fd19::66/64 dev eth0")
-            neighbour.sh("ip route add default via 10.9.0.1; ip route add default via fd19::1")
-            # What waits for a hardware address would come later than what is sent next.
-            neighbour.sh("ping -q -c1 -w5 10.9.0.1; ping -q -c1 -w5 fd19::1")
-            for place, text in ((neighbour, b"neighbour"), (netns, b"own")):
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                with place.inside(), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        with neighbour(netns) as other:
+            for place, text in ((other, b"neighbour"), (netns, b"own")):
+                with place.inside(), socket.socket(family(host), socket.SOCK_DGRAM) as sock:
                     sock.sendto(text, (host, 7))
             assert bytes(read(laptop)[UDP].payload) == b"own"
+
+    @pytest.mark.parametrize("host", ["192.168.0.20", "fd77::20"])
+    def test_who_may_not_use_the_tunnel_learns_of_it_at_once(
+        self, laptop: Tun, netns: Netns, host: str
+    ) -> None:
+        with neighbour(netns) as other, other.inside():
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((host, 7), timeout=TIMEOUT)
+            with socket.socket(family(host), socket.SOCK_DGRAM) as sock:
+                sock.settimeout(TIMEOUT)
+                sock.connect((host, 7))
+                sock.send(b"question")
+                with pytest.raises(OSError, match=r"No route to host|Permission denied"):
+                    sock.recv(100)
+
+    @pytest.mark.parametrize("forward", [("eth7", "home0"), ("ho*",)])
+    @pytest.mark.parametrize("host", ["192.168.0.20", "fd77::20"])
+    def test_an_interface_from_which_its_owner_lets_into_the_tunnel(
+        self, laptop: Tun, netns: Netns, host: str
+    ) -> None:
+        """By our address, and no other connections come from there."""
+        with (
+            neighbour(netns) as other,
+            other.inside(),
+            socket.socket(family(host), socket.SOCK_DGRAM) as sock,
+        ):
+            sock.settimeout(TIMEOUT)
+            sock.bind(("", 7))
+            sock.sendto(b"question", (host, 7))
+            question = read(laptop)
+            ours, theirs = ("100.64.9.2", "10.9.0.66") if question.version == 4 else ("fd09::2", "fd19::66")
+            assert (question.src, bytes(question[UDP].payload)) == (ours, b"question")
+            attack = type(question)(src=host, dst=theirs) / UDP(sport=7, dport=7) / Raw(b"attack")
+            answer = type(question)(src=host, dst=ours) / UDP(sport=7, dport=question[UDP].sport)
+            for packet in (attack, answer / Raw(b"answer")):
+                assert laptop.write(bytes(VIRTIO_HEADER_SIZE) + bytes(packet))
+            assert sock.recv(100) == b"answer"
+
+
+@contextlib.contextmanager
+def neighbour(netns: Netns) -> Iterator[Netns]:
+    """At the other end of a user's machine's home0; that machine forwards."""
+    with Netns() as other:
+        veth(netns, "home0", other, "eth0")
+        sh("ip addr add 10.9.0.1/24 dev home0; ip addr add fd19::1/64 dev home0")
+        sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        other.sh("ip addr add 10.9.0.66/24 dev eth0; ip addr add fd19::66/64 dev eth0")
+        other.sh("ip route add default via 10.9.0.1; ip route add default via fd19::1")
+        # What waits for a hardware address would come later than what is sent next.
+        other.sh("ping -q -c1 -w5 10.9.0.1; ping -q -c1 -w5 fd19::1")
+        yield other
+
+
+def family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -74,9 +74,9 @@ class Site:
     container: socket.socket
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[HostManager]:
+    def serving(self, *forward: str) -> Iterator[HostManager]:
         with HostManager(self.journal) as manager:
-            manager.apply(gateway_state("home", "nc0", 1500, OWN))
+            manager.apply(gateway_state("home", "nc0", 1500, OWN, forward))
             targets = tuple(Target(ip_network(one)) for one in LAN_HOST.values())
             manager.change_users([UserRules(tuple(map(ip_address, LEASE.values())), targets)])
             yield manager
@@ -166,6 +166,29 @@ def test_what_its_owner_had_it_forward_goes_on(site: Site, version: int) -> None
         assert not site.passes(LAN_HOST[other], site.lan)
         assert site.user_is_served(version)
     assert site.passes(LAN_HOST[version], site.lan)
+
+
+@pytest.mark.parametrize("forward", ["wan0", "wa*"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_interface_from_which_its_owner_has_it_forward(site: Site, version: int, forward: str) -> None:
+    """What comes from there goes on while it serves, but for users' addresses; from others it does not."""
+    host = LAN_HOST[version]
+    with site.serving("eth7", forward) as manager:
+        assert manager.limits_forwarding
+        assert site.passes(host, site.lan)
+        assert not site.passes(host, site.lan, LEASE[version])
+        assert site.user_is_served(version)
+    assert not site.passes(host, site.lan)
+    with site.serving("lan0"):
+        assert not site.passes(host, site.lan)
+
+
+def test_nothing_is_limited_where_its_owner_forwards(site: Site) -> None:
+    """So that nobody is told of what works."""
+    for name in FORWARDING.values():
+        write_sysctl(name, "1")
+    with site.serving() as manager:
+        assert not manager.limits_forwarding
 
 
 def test_an_owner_who_switches_forwarding_off_while_it_serves(site: Site) -> None:

@@ -24,6 +24,7 @@ from nconnect.host.networks import (
     Connected,
     connected_networks,
     find_conflict,
+    inner_interfaces,
     more_specific,
     nameservers,
     reach,
@@ -137,6 +138,14 @@ class TestOnAHost:
 
     def test_our_own_links_are_left_out(self) -> None:
         assert {one.interface for one in connected_networks(exclude=("eth1", "br0"))} == {"eth0"}
+
+    def test_who_may_count_on_this_machine_to_forward(self) -> None:
+        """Neither where the Internet is, by one version or both, nor who has a bridge."""
+        assert inner_interfaces() == []
+        sh("ip -6 route del default; ip link add wg0 type veth peer name wg1; ip link set wg0 up")
+        assert inner_interfaces() == ["eth1"]
+        sh("ip addr add 10.66.0.1/24 dev wg0")
+        assert inner_interfaces() == ["eth1", "wg0"]
 
     def test_the_prefixes_of_other_tunnels_of_ours(self) -> None:
         assert [str(one) for one in tunnelled_networks()] == ["10.88.0.0/16 (eth1)", "fd88::/64 (eth1)"]

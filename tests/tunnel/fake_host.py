@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nconnect.errors import HostError
-from nconnect.host import conntrack, networks, plans
+from nconnect.host import conntrack, networks, plans, sysctl
 from nconnect.host.faketun import FakeTun
 from nconnect.host.networks import Connected
 from nconnect.host.tun import Buffer
@@ -57,6 +57,10 @@ class FakeHost:
         """The connections that the kernel translates."""
         self.ended: list[tuple[tuple[Address, ...], tuple[Mapping, ...]]] = []
         """Of whom translations ended, and which names they still had."""
+        self.inner: list[str] = []
+        """Interfaces of those who may count on this machine to forward."""
+        self.limits_forwarding = False
+        """Whether it forwards, and that is ours."""
         self.refuses = False
         self.undone = 0
 
@@ -115,11 +119,15 @@ class FakeHost:
         monkeypatch.setattr(networks, "connected_networks", lambda exclude=(): list(self.connected))
         monkeypatch.setattr(networks, "tunnelled_networks", lambda exclude=(): [])
         monkeypatch.setattr(networks, "reached_networks", lambda exclude=(): [])
+        monkeypatch.setattr(networks, "inner_interfaces", lambda: list(self.inner))
+        monkeypatch.setattr(sysctl, "forwards", lambda: self.limits_forwarding)
         monkeypatch.setattr(plans, "gateway_state", _gateway_state)
         monkeypatch.setattr(plans, "user_state", _user_state)
 
 
-def _gateway_state(instance: str, link: str, mtu: int, addresses: object) -> dict[str, Any]:
+def _gateway_state(
+    instance: str, link: str, mtu: int, addresses: object, forward: Sequence[str]
+) -> dict[str, Any]:
     return {}
 
 
@@ -134,6 +142,7 @@ def _user_state(
     *,
     kill_switch: bool,
     resolver: str,
+    forward: Sequence[str],
 ) -> dict[str, Any]:
     return {"addresses": list(map(str, addresses)), "routes": list(prefixes), "resolver": resolver}
 

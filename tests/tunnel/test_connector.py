@@ -230,6 +230,23 @@ async def test_a_network_that_is_joined_later_is_not_cut_off(provider: Provider,
     assert AT_HOME.prefix in user.host.routes
 
 
+async def test_who_misses_the_tunnel_is_told_of_where_this_machine_forwards(
+    provider: Provider, user: User
+) -> None:
+    user.host.inner = ["ve-a"]
+    await provider.accept(WELCOME)
+    await user.state("connected")
+    assert not any("ve-a" in line for line in user.said)
+    user.host.limits_forwarding = True
+    await until(lambda: any("ve-a" in line for line in user.said))
+    user.host.inner = ["ve-a", "ve-b"]
+    await until(lambda: any("ve-b" in line for line in user.said))
+    assert [line for line in user.said if "ve-" in line] == [
+        f"what comes from {one} is not forwarded into the tunnel; if it shall be: --forward {one}"
+        for one in ("ve-a", "ve-b")
+    ]
+
+
 async def test_a_network_that_has_our_addresses_is_waited_out(provider: Provider, user: User) -> None:
     """A laptop is tethered to a phone for a while."""
     peer = await provider.accept(WELCOME)

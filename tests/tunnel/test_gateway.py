@@ -17,7 +17,7 @@ from nconnect.host.user_rules import Mapping
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant
 from nconnect.permission.store import Store
-from nconnect.tunnel import control
+from nconnect.tunnel import control, overlay
 from nconnect.tunnel.gateway import REMAP_INTERVAL, Gateway, GatewayOptions
 from nconnect.tunnel.leases import Pool
 
@@ -285,6 +285,19 @@ async def test_a_lan_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monke
         pytest.raises(UsageError, match=r"--lan 10\.9\.8\.0/24: this machine is not connected to it"),
     ):
         Gateway(options, PROVIDER, print, Authority(store))
+
+
+async def test_who_is_not_forwarded_is_told_of(
+    make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that starts while it serves; where the owner had this machine forward, nothing is cut."""
+    monkeypatch.setattr(overlay, "HOST_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(overlay, "HOST_LOOK_INTERVAL", 0.05)
+    async with make_provider() as provider:
+        provider.host.inner = ["ve-a"]
+        provider.host.limits_forwarding = True
+        line = "what comes from ve-a is not forwarded; if it shall be: --forward ve-a"
+        await until(lambda: line in provider.said)
 
 
 async def test_status_says_when_no_relay_is_left(provider: Provider, devnet: Devnet) -> None:
