@@ -28,8 +28,9 @@ SYSTEM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # Table names may be longer; journals, sockets and log lines carry the instance's name too.
 MAX_INSTANCE_NAME = 32
 
-# strerror(ENOENT), as nft prints it in the C locale, which `_start` sets.
-NO_SUCH_TABLE = "No such file or directory"
+# strerror(ENOENT), as nft prints it in the C locale, which `_start` sets: of a table, or of the module for an
+# expression of a rule.
+NOT_THERE = "No such file or directory"
 
 FAMILY = "inet"
 TABLE_PREFIX = "nconnect_"
@@ -103,7 +104,16 @@ def table_name(instance: str) -> str:
 
 def replace_table(table: NftTable, more: Iterable[Command] = ()) -> None:
     """Put `table`, and what `more` adds, in the place of a table of that name, in one transaction."""
-    run([*replace_commands(table), *more])
+    try:
+        run([*replace_commands(table), *more])
+    except HostError as error:
+        if NOT_THERE not in str(error):
+            raise
+        # Not the table, which is added first. nft does not say for which expression.
+        raise HostError(
+            f"{error}: this kernel lacks a module that our rules need, as `serve` needs nft_connlimit; "
+            "'modprobe nft_connlimit' tells whether it is there"
+        ) from error
 
 
 def harm_done_to(table: NftTable) -> str:
@@ -124,7 +134,7 @@ def delete_table(name: str) -> bool:
     try:
         run([_table("delete", name)])
     except HostError as error:
-        if NO_SUCH_TABLE in str(error):
+        if NOT_THERE in str(error):
             return False
         raise
     return True

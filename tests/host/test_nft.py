@@ -83,6 +83,21 @@ def test_what_goes_wrong_with_nft_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_module_that_the_kernel_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table that is to be deleted the same words say that it is gone."""
+    fake = tmp_path / "nft"
+    words = "internal:0:0-0: Error: Could not process rule: No such file or directory"
+    fake.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        HostError, match=f"{words}: this kernel lacks a module .*modprobe nft_connlimit"
+    ) as caught:
+        nft.replace_table(TABLE)
+    assert "\n" not in str(caught.value)
+    assert not nft.delete_table(TABLE.name)
+
+
 @pytest.mark.netns
 class TestWithTheKernel:
     def test_a_refused_transaction_changes_nothing(self, netns: Netns) -> None:
