@@ -47,7 +47,7 @@ def command(
     granting.check_name(policy, name)
     with Store(where.state / FILE_NAME) as store:
         if seconds is not None:
-            grant = grant._replace(expires=store.now() + seconds)
+            grant = grant._replace(expires=store.end_of(seconds))
         user = store.allow(public_key, name, grant)
     granting.audit(where).record("allowed", public_key, name=user.name, grant=grant, source=user.by)
     granting.tell_gateway(where)

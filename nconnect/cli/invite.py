@@ -66,6 +66,7 @@ def command(
 
     An invite is a secret. The gateway need not run now; it must when the invite is used.
     """
+    from nconnect.permission import grants
     from nconnect.permission.issued import Invites
     from nconnect.permission.store import FILE_NAME, Store
     from nconnect.tunnel.identity import load_or_create
@@ -87,7 +88,8 @@ def command(
             policy = granting.policy(where)
             granting.check_name(policy, name)
             targets = granting.targets(policy, split_commas(to)) if to else ()
-            invite = _invite(key.public_key, now, targets, expires, lasting, once, name, rate, quota)
+            until = store.end_of(grants.parse_duration(expires))
+            invite = _invite(key.public_key, until, targets, lasting, once, name, rate, quota)
             text = invites.issue(invite, now)
             _audit(audit, "invited", invite)
             _show(invite, text, qr)
@@ -95,9 +97,8 @@ def command(
 
 def _invite(
     provider: bytes,
-    now: float,
+    until: float,
     targets: tuple[Target, ...],
-    expires: str,
     lasting: str | None,
     once: bool,
     name: str,
@@ -110,7 +111,7 @@ def _invite(
     return Invite(
         provider=provider,
         nonce=new_nonce(),
-        expires=int(now) + grants.parse_duration(expires),
+        expires=int(until),
         once=once,
         name=name,
         targets=tuple(map(grants.format_target, targets)),

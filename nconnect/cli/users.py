@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from nconnect.places import Places, places
 if TYPE_CHECKING:
     from nconnect.permission.authority import Authority
     from nconnect.permission.grants import Grant
+    from nconnect.permission.store import Store
     from nconnect.tunnel.status import KnockStatus, ServeStatus
 
 SCHEMA = 1
@@ -92,8 +94,10 @@ def command(pending: bool, trust_clock: bool, as_json: bool) -> None:
     gateway = _gateway(where)
     authority = Authority.open(where, [bytes.fromhex(key) for key in (gateway.given if gateway else ())])
     if trust_clock:
-        authority.store.trust_clock()
+        clock = authority.store.trust_clock()
         granting.tell_gateway(where)
+        for line in _granted_after(authority.store, clock):
+            print(f"nconnect: warning: {line}", file=sys.stderr)
     if warning := authority.clock_is_behind():
         print(f"nconnect: warning: {warning}", file=sys.stderr)
     now = authority.now()
@@ -108,6 +112,30 @@ def command(pending: bool, trust_clock: bool, as_json: bool) -> None:
         _print_users(users)
         if knocks:
             print(f"{len(knocks)} not let in: nconnect users --pending", file=sys.stderr)
+
+
+def _granted_after(store: Store, clock: float) -> Iterator[str]:
+    """What was granted by a clock that was ahead, and how to mend it: an end that was counted from there is
+    too late.
+    """
+    from nconnect.cli.granting import date
+    from nconnect.permission.issued import issued_after
+    from nconnect.permission.store import CLOCK_TOLERANCE
+
+    ahead = clock + CLOCK_TOLERANCE
+    for user in store.users():
+        if user.since > ahead:
+            end = date(user.grant.expires) if user.grant.expires is not None else "revoked"
+            yield (
+                f"{user.name or 'a user'} {user.key.hex()} was let in by a clock that was ahead, at "
+                f"{date(user.since)}, until {end}; allow that key anew, or: nconnect revoke {user.key.hex()}"
+            )
+    for issued in issued_after(store, ahead):
+        invite = issued.invite
+        yield (
+            f"the invite {invite.id} was made by a clock that was ahead, at {date(issued.issued)}, and is "
+            f"open until {date(invite.expires)}: nconnect invite --cancel {invite.id}"
+        )
 
 
 def _gateway(where: Places) -> ServeStatus | None:

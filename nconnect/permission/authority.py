@@ -14,7 +14,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -23,14 +22,12 @@ from nconnect.permission import policy_file
 from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import Grant, format_size
 from nconnect.permission.policy import PolicyFile
-from nconnect.permission.store import FILE_NAME, Store, StoredUser
+from nconnect.permission.store import FILE_NAME, Store, StoredUser, clock_is_behind
 from nconnect.places import Places
 
 CLOCK_INTERVAL = 60.0
 """Seconds after which the time is written although nobody uses anything: so much may a clock give back that
 is set back."""
-CLOCK_TOLERANCE = 60.0
-"""Seconds by which a clock may be set back without a word."""
 
 logger = logging.getLogger(__name__)
 
@@ -116,18 +113,8 @@ class Authority:
         return max(time.time(), self._latest)
 
     def clock_is_behind(self) -> str:
-        """What to say of a clock that is behind what it said before; empty if it is not."""
-        now = self.now()
-        behind = now - time.time()
-        if behind < CLOCK_TOLERANCE:
-            return ""
-        said = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
-        by = timedelta(seconds=int(behind))
-        return (
-            f"this machine's clock is {by} behind what it has said before, {said}: what had ended by "
-            "then stays ended, and nothing else ends until the clock is past that. Set it; or if it is right "
-            "now, and was wrong then: nconnect users --trust-clock"
-        )
+        """What to say of a clock that is behind what it said before; empty if it is not, or not by much."""
+        return clock_is_behind(self.now())
 
     def decide(self, key: bytes, now: float) -> Decision:
         """What this key gets at `now` (Unix seconds).

@@ -105,6 +105,7 @@ class Invites:
 
         Raises:
             RefusedError: the invite is none, or none any more; or the key was revoked.
+            HostError: it lets in for a time, and the clock is behind; it is still open then.
         """
         invite = self._decode(token)
         with self._store.transaction() as db:
@@ -125,7 +126,7 @@ class Invites:
             if user is not None and user.allowed and not user.invite and user.since >= issued.issued:
                 return user.grant
             db.execute("INSERT INTO redeemed VALUES (?, ?, ?)", (invite.nonce, key, now))
-            return self._let_in(key, invite, now)
+            return self._let_in(key, invite)
 
     def expects(self, identifier: str, key: bytes, now: float) -> bool:
         """Whether the `identifier` in a user's NKN address shows that they hold an open invite.
@@ -145,8 +146,8 @@ class Invites:
         signature = self._provider.sign(invites.CONTEXT + row[1])
         return hmac.compare_digest(match[2], invites.knock_proof(signature, key))
 
-    def _let_in(self, key: bytes, invite: Invite, now: float) -> Grant:
-        expires = now + invite.seconds if invite.seconds else None
+    def _let_in(self, key: bytes, invite: Invite) -> Grant:
+        expires = self._store.end_of(invite.seconds) if invite.seconds else None
         try:
             grant = Grant(parse_targets(invite.targets), expires, invite.rate, invite.quota)
             return self._store.allow(
@@ -174,6 +175,14 @@ def open_invites(store: Store, key: bytes, now: float) -> list[str]:
         ]
         found = [_issued(db, row) for row in rows if row is not None]
     return [issued.invite.id for issued in found if issued.state == "open"]
+
+
+def issued_after(store: Store, time: float) -> list[Issued]:
+    """Those that would let somebody in and were made later than this: by a clock that was ahead."""
+    with store.reading() as db:
+        rows = db.execute(_SELECT + " WHERE issued > ? ORDER BY issued", (time,)).fetchall()
+        found = [_issued(db, row) for row in rows]
+    return [issued for issued in found if issued.state == "open"]
 
 
 def _check(issued: Issued, key: bytes) -> None:

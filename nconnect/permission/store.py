@@ -14,6 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -31,6 +32,8 @@ MAX_USED = (1 << 63) - 1
 """SQLite's integers end there."""
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's change, which takes milliseconds."""
+CLOCK_TOLERANCE = 60.0
+"""Seconds by which a clock may be set back without a word."""
 
 MAX_CHANGES = 1024
 """Changes that are told one by one: more than commands make in the quarter of a second between two looks."""
@@ -230,6 +233,18 @@ class Store:
         """
         return max(time.time(), self.latest_time())
 
+    def end_of(self, seconds: float) -> float:
+        """When what begins now and lasts so long ends, by this machine's clock.
+
+        Raises:
+            HostError: the clock is behind. That time would be over by `now`; and one that is counted from
+                there is years too late, if it was the later time that was wrong.
+        """
+        warning = clock_is_behind(self.now())
+        if warning:
+            raise HostError(f"nothing can be granted for a time: {warning}")
+        return time.time() + seconds
+
     def changes(self) -> set[bytes] | None:
         """The keys that were allowed, revoked or forgotten since this was asked last, by any process.
 
@@ -294,9 +309,13 @@ class Store:
                 "INSERT INTO users (key, name, state, targets, expires, rate, quota, since, source) "
                 "VALUES (?1, ?2, 'allowed', ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO UPDATE SET "
                 "name = CASE WHEN ?2 = '' THEN name ELSE ?2 END, state = 'allowed', targets = ?3, "
-                "expires = ?4, rate = ?5, quota = ?6, since = max(?7, since + ?9), source = ?8, "
-                "used_before = used",
-                (key, name, targets, grant.expires, grant.rate, grant.quota, self._see(), by, MIN_AGE),
+                "expires = ?4, rate = ?5, quota = ?6, source = ?8, used_before = used, "
+                # One that a clock gave which was ahead stays no longer than that.
+                "since = CASE WHEN since > ?7 + ?10 THEN ?7 ELSE max(?7, since + ?9) END",
+                (
+                    *(key, name, targets, grant.expires, grant.rate, grant.quota, self._see(), by),
+                    *(MIN_AGE, CLOCK_TOLERANCE),
+                ),
             )
             user = self.find(key)
         assert user is not None
@@ -352,10 +371,12 @@ class Store:
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
 
-    def trust_clock(self) -> None:
-        """Go by the clock from now on, whatever it has said before."""
+    def trust_clock(self) -> float:
+        """Go by the clock from now on, whatever it has said before; what it says."""
+        now = time.time()
         with self._explained(), self._transaction():
-            self._db.execute("UPDATE clock SET seen = ?", (time.time(),))
+            self._db.execute("UPDATE clock SET seen = ?", (now,))
+        return now
 
     def _see(self) -> float:
         """`now`, which is kept."""
@@ -419,6 +440,20 @@ class Store:
             ) from error
         except OSError as error:
             raise HostError(f"cannot use {self.path}: {error.strerror or error}") from error
+
+
+def clock_is_behind(now: float) -> str:
+    """What to say of a clock that is behind `Store.now`; empty if it is not, or not by much."""
+    behind = now - time.time()
+    if behind < CLOCK_TOLERANCE:
+        return ""
+    said = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    by = timedelta(seconds=int(behind))
+    return (
+        f"this machine's clock is {by} behind what it has said before, {said}: what had ended by "
+        "then stays ended, and nothing else ends until the clock is past that. Set it; or if it is right "
+        "now, and was wrong then: nconnect users --trust-clock"
+    )
 
 
 def _create(path: Path) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def test_allowed_listed_and_revoked(command: Command) -> None:
 
 
 def test_a_clock_that_was_ahead_once(command: Command) -> None:
-    """What is granted for a time begins at the latest that it said; who knows better says so."""
+    """Nothing is granted for a time until who knows better says which time is right."""
     ahead = time.time() + 86400
     command.run("allow", ANN, "--name", "laptop", "--expires", "1h")
     with contextlib.closing(sqlite3.connect(command.state / "users.sqlite")) as store, store:
@@ -63,11 +63,45 @@ def test_a_clock_that_was_ahead_once(command: Command) -> None:
     assert answer.stdout.startswith(f"{ANN} laptop expired; ")
     assert "warning: this machine's clock is 23:59:" in answer.stderr
     assert users(command)[ANN]["state"] == "expired"
-    command.run("allow", BOB, "--expires", "1h")
-    assert ahead + 3600 <= users(command)[BOB]["expires"] < ahead + 3700
+    for words in (
+        ("allow", BOB, "--expires", "1h"),
+        ("invite", "--for", "1h"),
+        ("invite", "--expires", "1h"),
+    ):
+        answer = command.run(*words)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert answer.stderr.startswith(
+            "nconnect: nothing can be granted for a time: this machine's clock is "
+        )
+        assert "nconnect users --trust-clock" in answer.stderr
+    assert BOB not in users(command)
     answer = command.run("users", "--trust-clock")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith(f"{ANN} laptop allowed; ")
+    before = time.time()
+    command.run("allow", BOB, "--expires", "1h")
+    assert before + 3600 <= users(command)[BOB]["expires"] <= time.time() + 3600
+
+
+def test_what_was_granted_by_a_clock_that_was_ahead_is_named(command: Command) -> None:
+    """Until it is granted anew: an end that was counted from then is years too late."""
+    command.run("allow", ANN, "--name", "laptop", "--expires", "1h")
+    command.run("allow", BOB, "--expires", "1h")
+    command.run("invite", "--once")
+    year = 365 * 86400
+    with contextlib.closing(sqlite3.connect(command.state / "users.sqlite")) as store, store:
+        store.execute("UPDATE clock SET seen = seen + ?", (year,))
+        store.execute("UPDATE users SET since = since + ?1, expires = expires + ?1 WHERE name != ''", (year,))
+        store.execute("UPDATE invites SET issued = issued + ?", (year,))
+    laptop, invite = command.run("users", "--trust-clock").stderr.splitlines()
+    assert laptop.startswith(f"nconnect: warning: laptop {ANN} was let in by a clock that was ahead, at 20")
+    assert laptop.endswith(f"allow that key anew, or: nconnect revoke {ANN}")
+    assert " was made by a clock that was ahead, at 20" in invite
+    cancel = invite.rpartition(": nconnect ")[2].split()
+    assert command.run(*cancel).returncode == 0
+    command.run("allow", ANN, "--expires", "1h")
+    assert users(command)[ANN]["expires"] < time.time() + 3700
+    assert command.run("users", "--trust-clock").stderr == ""
 
 
 def test_a_key_that_was_not_allowed_is_revoked_all_the_same(command: Command) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.errors import RefusedError, UsageError
+from nconnect.errors import HostError, RefusedError, UsageError
 from nconnect.host.grants import Target
 from nconnect.nkn.keys import KeyPair
 from nconnect.permission import invites, issued
@@ -77,7 +77,8 @@ def provider(path: Path) -> Iterator[Provider]:
     provider.store.close()
 
 
-def test_who_brings_it_gets_what_it_says(provider: Provider) -> None:
+def test_who_brings_it_gets_what_it_says(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW + 10)
     token = provider.issue(name="laptop", seconds=7 * 86400)
     grant = provider.redeem(token, ANN, NOW + 10)
     assert grant == Grant((TARGET,), NOW + 10 + 7 * 86400, 50_000_000, 10**9)
@@ -85,6 +86,20 @@ def test_who_brings_it_gets_what_it_says(provider: Provider) -> None:
     assert user is not None
     assert (user.name, user.grant, user.allowed) == ("laptop", grant, True)
     assert user.by == "invite:" + invites.decode(token).id
+
+
+def test_for_a_time_while_the_clock_is_behind(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then when it would end; it is open still once the clock is right."""
+    clock = NOW
+    monkeypatch.setattr(time, "time", lambda: clock)
+    token, endless = provider.issue(seconds=60, once=True), provider.issue()
+    provider.store.add_usages({})
+    clock = NOW - HOUR
+    with pytest.raises(HostError, match="clock is 1:00:00 behind"):
+        provider.redeem(token, ANN)
+    assert provider.redeem(endless, BOB).expires is None
+    clock = NOW - 1
+    assert provider.redeem(token, ANN).expires == clock + 60
 
 
 def test_once_is_once_also_after_a_restart(provider: Provider, path: Path) -> None:
