@@ -8,17 +8,19 @@ grants. Its locks and journal do that. The records of invites (`issued`) are in 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from nconnect.errors import ConfigError, HostError, UsageError
+from nconnect.errors import ConfigError, HostError, NconnectError, UsageError
 from nconnect.permission.grants import MAX_TARGETS, Grant, format_target, parse_target
 from nconnect.permission.keys import MAX_NAME, check_name
 from nconnect.permission.private import check_private
@@ -32,6 +34,9 @@ MAX_USED = (1 << 63) - 1
 """SQLite's integers end there."""
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's change, which takes milliseconds."""
+CLOSED = -1
+SHARED_LOCK = (0x40000002, 510)
+"""Where, and on how many bytes, SQLite locks a file that it uses. Source: `os.h` of SQLite, SHARED_FIRST."""
 CLOCK_TOLERANCE = 60.0
 """Seconds by which a clock may be set back without a word."""
 
@@ -159,22 +164,23 @@ class Store:
         self.path = path
         self._told: tuple[int, bytes] | None = None
         """The last change that `changes` told of."""
-        with self._explained():
-            self._file = _create(path)
-            """Which file it is: others may put another in its place."""
+        with contextlib.ExitStack() as opened, self._explained():
+            file = _create(path)
+            opened.callback(os.close, file)
+            _claim(file, path)
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-        try:
-            with self._explained():
-                self._prepare()
-        except BaseException:
-            self._db.close()
-            raise
+            opened.callback(self._db.close)
+            self._prepare()
+            wal = _open_claimed(_wal(path))
+            opened.pop_all()
+        self._file, self._log = file, wal
+        """Which files they are, by descriptors: others may remove them, or put another in their place."""
 
     def _prepare(self) -> None:
         # Readers do not wait for writers then, and a commit is one write.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA trusted_schema = OFF")
-        with self._transaction():
+        with self._whole():
             (layout,) = self._db.execute("PRAGMA user_version").fetchone()
             if layout > LAYOUT:
                 raise ConfigError(f"{self.path} is of another version of nconnect; upgrade, or move it away")
@@ -184,7 +190,19 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file."""
+        if self._file == CLOSED:
+            return
+        with contextlib.suppress(OSError, NconnectError):
+            if not self._is_there():
+                self._empty_log()
+            elif self._log_is_gone() and _wal(self.path).exists():
+                # Others write to a new one; what is in ours would be written over that.
+                _keep_from_writing(self._file)
         self._db.close()
+        # Last: to close a file gives up all locks of this process on it, SQLite's too.
+        os.close(self._log)
+        os.close(self._file)
+        self._file = CLOSED
 
     def __enter__(self) -> Self:
         return self
@@ -270,12 +288,37 @@ class Store:
 
     def _follow(self) -> None:
         """Go on with the file that is at `path` now, if it is another one, such as a backup."""
+        there = self._is_there()
+        if there and not self._log_is_gone():
+            return
+        if there:
+            # SQLite has one journal for all that a process opens of one file.
+            self.close()
+        elif self._file != CLOSED:
+            self._empty_log()
         with self._explained():
-            file = _identity(self.path.stat())
-        if file != self._file:
-            another = Store(self.path)
-            self._db.close()
-            self._db, self._file, self._told = another._db, another._file, another._told
+            self.path.stat()  # as one would be made where there is none
+        another = Store(self.path)
+        self.close()
+        self._db, self._file, self._log, self._told = another._db, another._file, another._log, None
+
+    def _is_there(self) -> bool:
+        """Whether our file is the one at `path`."""
+        try:
+            return self._file != CLOSED and os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            return False
+
+    def _log_is_gone(self) -> bool:
+        """Whether somebody removed the journal beside it, so that others have another one."""
+        return not os.fstat(self._log).st_nlink
+
+    def _empty_log(self) -> None:
+        """Write what the journal holds into our file, which is elsewhere by now: whatever is put in its place
+        would be taken for what the journal belongs to.
+        """
+        with self._explained():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # Changing
 
@@ -419,6 +462,13 @@ class Store:
         if self._db.in_transaction:
             yield
             return
+        if not self._is_there() or self._log_is_gone():
+            raise HostError(f"cannot use {self.path}: it, or its -wal, was removed or replaced just now")
+        with self._whole():
+            yield
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
         # IMMEDIATE: a transaction that reads first and then finds the file changed could not go on.
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -456,10 +506,10 @@ def clock_is_behind(now: float) -> str:
     )
 
 
-def _create(path: Path) -> tuple[int, int]:
+def _create(path: Path) -> int:
     """Make the file if there is none, for its directory's owner only; see that nobody else may read it.
 
-    Returns which file it is.
+    Returns a descriptor of it.
 
     Raises:
         ConfigError: others may; OSError: it cannot be had.
@@ -472,15 +522,60 @@ def _create(path: Path) -> tuple[int, int]:
             # The gateway may be another user than root, who types the commands.
             owner = path.parent.stat()
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        check_private(status.st_mode, path, "says who is let in")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _wal(path: Path) -> Path:
+    """SQLite's journal: it is beside the file, and found by its name alone."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _claim(file: int, path: Path) -> None:
+    """Say that the file is used, as long as its descriptor is open. All who use a store say so of both files.
+
+    Raises:
+        HostError: the journal is used and the file is not: it is that of another file, which was at `path`
+            before, and SQLite would write what it holds into this one.
+    """
+    wal, shm = _wal(path), path.with_name(f"{path.name}-shm")
+    with contextlib.suppress(BlockingIOError):
+        # If nobody else uses it; and nobody begins to while we look.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not wal.exists():
+            shm.unlink(missing_ok=True)  # the index of a journal that is not there
+        elif _is_claimed(wal):
+            raise HostError(f"another file is at {path}, but {wal} is of the one before; run: rm {wal} {shm}")
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def _is_claimed(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     finally:
         os.close(descriptor)
-    check_private(status.st_mode, path, "says who is let in")
-    return _identity(status)
+    return False
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    """What two files never have in common, however they are called."""
-    return status.st_dev, status.st_ino
+def _open_claimed(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _keep_from_writing(file: int) -> None:
+    """Have SQLite let go of this file without writing what its journal holds, as if others used the file."""
+    start, length = SHARED_LOCK
+    # struct flock: type and whence, two bytes each, four of padding, start and length, pid and padding.
+    fields = ((fcntl.F_RDLCK, 2), (os.SEEK_SET, 2), (0, 4), (start, 8), (length, 8), (0, 8))
+    lock = b"".join(value.to_bytes(size, sys.byteorder) for value, size in fields)
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
 
 
 def _user(row: tuple[Any, ...]) -> StoredUser:

@@ -238,6 +238,113 @@ def test_another_file_in_its_place(store: Store, path: Path) -> None:
         assert other.find(BOB) is None
 
 
+COMMAND = """
+import sys
+from pathlib import Path
+from nconnect.errors import HostError
+from nconnect.permission.grants import Grant
+from nconnect.permission.store import Store
+try:
+    with Store(Path(sys.argv[1])) as store:
+        store.allow(bytes([255]) * 32, "late", Grant())
+except HostError as error:
+    print(error)
+"""
+
+
+def run_command(path: Path) -> str:
+    """What `allow` in a process of its own says."""
+    command = [sys.executable, "-c", COMMAND, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "remove look commit",
+        "look remove look commit",
+        "commit remove look",
+        "command remove command look command",
+        "look command remove command look",
+        "look stop start commit",
+        "stop start command",
+        "look stop command start remove commit look command",
+        "look stop start remove look command commit",
+        "look stop start command remove command look command",
+    ],
+)
+def test_in_whatever_order_it_is_replaced_nothing_is_damaged(path: Path, order: str) -> None:
+    """SQLite finds its journal by name: that of the old file must not be written into the new one.
+
+    The look is the gateway's, four times a second; a commit is of it as well.
+    """
+    store = Store(path)
+    old, new = ([bytes([first, number]) + bytes(30) for number in range(200)] for first in (1, 2))
+    for key in new:
+        store.allow(key, "", Grant())
+    store.changes()
+    copy = back_up(path)
+    with Store(path) as command:
+        for key in new:
+            command.revoke(key)
+        for key in old:
+            command.allow(key, "", Grant())
+    copy.replace(path)
+    late = False
+    for step in order.split():
+        match step:
+            case "look":
+                with contextlib.suppress(HostError):
+                    store.changes()
+            case "commit":
+                with contextlib.suppress(HostError):
+                    store.add_usage(new[0], 1)
+            case "command":
+                late = not run_command(path)
+            case "remove":
+                for suffix in ("-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+            case "stop":
+                store.close()
+            case "start":
+                store = Store(path)
+    store.changes()
+    assert late == ("command" in order)
+    assert set(new) <= store.keys()
+    assert not set(old) & store.keys()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    store.close()
+
+
+def test_the_journal_of_another_file_is_refused(store: Store, path: Path) -> None:
+    store.allow(ANN, "ann", GRANT)
+    back_up(path).replace(path)
+    wal, shm = (f"{path}-{suffix}" for suffix in ("wal", "shm"))
+    what = f"another file is at {path}, but {wal} is of the one before; run: rm {wal} {shm}"
+    assert run_command(path) == what + "\n"
+    with pytest.raises(HostError) as caught:
+        store.changes()
+    assert str(caught.value) == what
+    with pytest.raises(HostError, match="was removed or replaced just now"):
+        store.allow(BOB, "bob", GRANT)
+
+
+def test_a_journal_that_is_removed_while_it_is_used(store: Store, path: Path) -> None:
+    """What commands write into another one then is what holds."""
+    store.allow(ANN, "ann", GRANT)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    assert run_command(path) == ""
+    with pytest.raises(HostError, match="-wal, was removed"):
+        store.allow(BOB, "bob", GRANT)
+    assert store.changes() is None
+    assert store.keys() - {ANN} == {bytes([255]) * 32}
+    store.allow(BOB, "bob", GRANT)
+    with Store(path) as other:
+        assert other.keys() - {ANN} == {BOB, bytes([255]) * 32}
+
+
 def test_a_backup_that_is_restored_into_it(store: Store, path: Path) -> None:
     """With `.restore` it is the same file, whose list of changes is shorter than what was told of it."""
     store.allow(ANN, "ann", GRANT)
