@@ -164,6 +164,8 @@ class Store:
         self.path = path
         self._told: tuple[int, bytes] | None = None
         """The last change that `changes` told of."""
+        self._lost = ""
+        """Why `changes` could not go on with the file; `find` does not answer from the old one then."""
         with contextlib.ExitStack() as opened, self._explained():
             file = _create(path)
             opened.callback(os.close, file)
@@ -213,7 +215,13 @@ class Store:
     # Looking
 
     def find(self, key: bytes) -> StoredUser | None:
-        """What is known of this key."""
+        """What is known of this key.
+
+        Raises:
+            HostError: it cannot be read, or was gone when `changes` was asked last.
+        """
+        if self._lost:
+            raise HostError(self._lost)
         return self._first("key = ?", key)
 
     def find_name(self, name: str) -> StoredUser | None:
@@ -272,7 +280,12 @@ class Store:
         Raises:
             HostError: it cannot be read, or is gone.
         """
-        self._follow()
+        try:
+            self._follow()
+        except NconnectError as error:
+            self._lost = str(error)
+            raise
+        self._lost = ""
         serial, key = self._told or _NO_CHANGE
         with self._explained():
             found = self._db.execute(_SELECT_CHANGES + " WHERE serial >= ?", (serial,)).fetchall()

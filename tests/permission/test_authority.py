@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nconnect.errors import ConfigError, RefusedError
+from nconnect.errors import ConfigError, HostError, RefusedError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import RefusalCode, Source
 from nconnect.permission.grants import Grant, parse_target
@@ -108,6 +108,23 @@ def test_expiry(authority: Authority) -> None:
     assert decision.until == NOW + 5
     decision = authority.decide(EVE, NOW + 5)
     assert (decision.grant, decision.code, decision.name) == (None, RefusalCode.EXPIRED, "eve")
+
+
+def test_nobody_comes_in_while_there_is_no_store(authority: Authority, policy: Path, tmp_path: Path) -> None:
+    """Although it is open still: what it said may be what its owner has taken away."""
+    write(policy)
+    authority.policy = authority.read_policy()
+    authority.store.allow(EVE, "eve", GRANT)
+    authority.store.changes()
+    (tmp_path / "users").rename(tmp_path / "away")
+    with pytest.raises(HostError):
+        authority.store.changes()
+    for key in (ANN, BOB, EVE):
+        with pytest.raises(HostError, match="No such file"):
+            authority.decide(key, NOW)
+    (tmp_path / "away").rename(tmp_path / "users")
+    authority.store.changes()
+    assert authority.decide(EVE, NOW).grant == GRANT
 
 
 def test_a_clock_that_is_set_back_revives_nothing(

@@ -531,6 +531,24 @@ async def test_who_knocked_and_was_let_in_is_pending_no_more(
     assert provider.gateway.status().knocks == []
 
 
+async def test_while_there_is_no_store_who_is_there_stays_and_nobody_comes(
+    provider: Provider, connect: MakeUser, make_client: MakeClient
+) -> None:
+    allow(provider, BOB.public_key, Grant())
+    ann = await connect(ANN)
+    await answer_to(await make_client("up", EVE), provider, control.Hello(name="eve"))
+    path = provider.authority.store.path
+    away = path.rename(path.with_name("away"))
+    await until(lambda: any("No such file" in line for line in provider.said))
+    with pytest.raises(ClosedError):
+        await answer_to(await make_client("up", BOB), provider, control.Hello())
+    assert await provider.serves(ann)
+    assert [knock.key for knock in provider.gateway.status().knocks] == [EVE.public_key.hex()]
+    away.rename(path)
+    provider.gateway.permissions_changed()
+    assert await provider.serves(await admitted(await make_client("up", BOB), provider))
+
+
 async def test_a_knock_of_whom_the_file_names(
     provider: Provider, make_client: MakeClient, tmp_path: Path
 ) -> None:
