@@ -40,10 +40,23 @@ def add_option(parser: ArgumentParser) -> None:
 
 def hide() -> None:
     """If the command line holds an invite, which every local user can read there while we run, go on as a
-    process whose command line has none and whose stdin does.
+    process whose command line has none and whose stdin does. If only `sys.argv` holds one, our stdin has it
+    from now on.
     """
     given = _given(sys.argv[1:])
     if not LOOKS_LIKE_INVITE.match(given):
+        return
+    read_end, write_end = os.pipe()
+    os.write(write_end, os.fsencode(given)[:MAX_READ])  # a pipe holds more than that
+    os.dup2(read_end, STDIN_FILENO)
+    # Where there was no stdin, the pipe is in its place already, and would close.
+    os.set_inheritable(STDIN_FILENO, True)
+    arguments = without_secret(sys.orig_argv[1:])
+    if arguments == sys.orig_argv[1:]:
+        # We were called by a program, in whose command line it is not.
+        os.close(write_end)
+        sys.argv[1:] = without_secret(sys.argv[1:])
+        sys.stdin = os.fdopen(STDIN_FILENO, closefd=False)
         return
     print(
         "hint: whoever lists processes saw the invite in your command, and still does in that of sudo; "
@@ -51,11 +64,8 @@ def hide() -> None:
         file=sys.stderr,
         flush=True,
     )
-    read_end, write_end = os.pipe()
-    os.write(write_end, os.fsencode(given)[:MAX_READ])  # a pipe holds more than that
-    os.dup2(read_end, STDIN_FILENO)
     # As we were started: the same program, wherever we are. Both ends of the pipe close by themselves.
-    os.execv(sys.executable, [sys.executable, *without_secret(sys.orig_argv[1:])])
+    os.execv(sys.executable, [sys.executable, *arguments])
 
 
 def _given(arguments: Sequence[str]) -> str:
@@ -87,6 +97,8 @@ def read(given: str) -> str:
 
 
 def _read_stdin() -> str:
+    if sys.stdin is None:
+        raise UsageError(f"{OPTION} {STDIN} reads the invite from stdin, which is closed")
     if sys.stdin.isatty():
         print("paste the invite, then Enter: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.buffer.readline(MAX_READ).decode("utf-8", "replace")

@@ -60,6 +60,55 @@ def test_in_the_command_line_it_is_not_for_long(tmp_path: Path, words: tuple[str
     assert TEXT not in printed
 
 
+@pytest.mark.parametrize("redirection", ["</dev/null", "<&-", "<&- >&-", ">&-"])
+def test_it_is_taken_out_of_the_command_line_also_where_something_is_closed(
+    tmp_path: Path, redirection: str
+) -> None:
+    """As a daemon may be started. The invite, a wrong one, is read all the same."""
+    words = [sys.executable, "-m", "nconnect", "socks", "--invite", TEXT[:-1]]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *words],
+        env=Command(tmp_path).environ(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2
+    assert "the invite is cut off or a character is wrong" in done.stderr
+
+
+def test_stdin_is_closed(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "nconnect", "socks", "--invite", "-"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *words],
+        env=Command(tmp_path).environ(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "nconnect: --invite - reads the invite from stdin, which is closed\n"
+
+
+@pytest.mark.parametrize("closed", ["", "<&-"])
+def test_a_program_that_calls_us_with_one(tmp_path: Path, closed: str) -> None:
+    """Its own command line has none, so nothing is started anew, and nobody saw it."""
+    called = f"import sys; sys.argv = ['x', 'socks', '--invite', {TEXT[:-1]!r}]"
+    program = tmp_path / "program.py"
+    program.write_text(f"{called}; from nconnect.cli.main import run; run()")
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, str(program)],
+        env=Command(tmp_path).environ(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr == "nconnect: the invite is cut off or a character is wrong; copy it once more, whole\n"
+    )
+
+
 @pytest.mark.parametrize("around", ["{}", "{}\n", "  {}\r\n", "{}\nnext line"])
 def test_from_stdin(around: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stdin(monkeypatch, around.format(TEXT).encode())
