@@ -180,7 +180,11 @@ def run(commands: list[Command]) -> None:
         assert nft.stderr is not None  # at its end when nft is
         if commits.wait(nft.pid, nft.stderr.fileno(), TIMEOUT_S):
             # To close a socket of netfilter waits as well.
-            threading.Thread(target=end.pop_all().close, name="nft", daemon=True).start()
+            closing = end.pop_all()
+            try:
+                threading.Thread(target=closing.close, name="nft", daemon=True).start()
+            except RuntimeError:  # there are too many, and we wait
+                closing.close()
         else:
             _output(nft, "change our table")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,25 @@ def test_a_module_that_the_kernel_lacks_is_named(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.netns
 class TestWithTheKernel:
+    def test_where_no_thread_can_be_started(self, netns: Netns, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was committed holds, and nothing stays open."""
+
+        def too_many(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        def in_use() -> set[str]:
+            """What of this process's descriptors and children there is."""
+            children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+            return {f"child {child}" for child in children} | {
+                file.name for file in Path("/proc/self/fd").iterdir()
+            }
+
+        before = in_use()
+        monkeypatch.setattr(threading.Thread, "start", too_many)
+        nft.replace_table(TABLE)
+        assert nft.harm_done_to(TABLE) == ""
+        assert in_use() <= before
+
     def test_a_refused_transaction_changes_nothing(self, netns: Netns) -> None:
         nft.replace_table(TABLE)
         before = sh("nft -a list ruleset")
