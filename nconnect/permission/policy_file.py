@@ -87,7 +87,7 @@ def load(path: Path) -> PolicyFile:
     if status.st_uid not in (ROOT, os.geteuid()):
         raise ConfigError(
             f"{path} says who is let in and belongs to user {status.st_uid}, who is neither root nor the one "
-            f"who reads it; run: chown root {path}"
+            f"who reads it; run: chown root {path} (in a rootless container, copy it instead)"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(f"{path} says who is let in and others may write it; run: chmod go-w {path}")
