@@ -8,12 +8,10 @@ grants. Its locks and journal do that. The records of invites (`issued`) are in 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -21,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from nconnect.errors import ConfigError, HostError, NconnectError, UsageError
+from nconnect.permission import store_file
 from nconnect.permission.grants import MAX_TARGETS, Grant, format_target, parse_target
 from nconnect.permission.keys import MAX_NAME, check_name
-from nconnect.permission.private import check_private
 
 FILE_NAME = "users.sqlite"
 LAYOUT = 3
@@ -35,8 +33,6 @@ MAX_USED = (1 << 63) - 1
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's change, which takes milliseconds."""
 CLOSED = -1
-SHARED_LOCK = (0x40000002, 510)
-"""Where, and on how many bytes, SQLite locks a file that it uses. Source: `os.h` of SQLite, SHARED_FIRST."""
 CLOCK_TOLERANCE = 60.0
 """Seconds by which a clock may be set back without a word."""
 
@@ -167,13 +163,13 @@ class Store:
         self._lost = ""
         """Why `changes` could not go on with the file; `find` does not answer from the old one then."""
         with contextlib.ExitStack() as opened, self._explained():
-            file = _create(path)
+            file = store_file.create(path)
             opened.callback(os.close, file)
-            _claim(file, path)
+            store_file.claim(file, path)
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
             opened.callback(self._db.close)
             self._prepare()
-            wal = _open_claimed(_wal(path))
+            wal = store_file.open_claimed(store_file.journal_of(path))
             opened.pop_all()
         self._file, self._log = file, wal
         """Which files they are, by descriptors: others may remove them, or put another in their place."""
@@ -197,9 +193,9 @@ class Store:
         with contextlib.suppress(OSError, NconnectError):
             if not self._is_there():
                 self._empty_log()
-            elif self._log_is_gone() and _wal(self.path).exists():
+            elif self._log_is_gone() and store_file.journal_of(self.path).exists():
                 # Others write to a new one; what is in ours would be written over that.
-                _keep_from_writing(self._file)
+                store_file.keep_from_writing(self._file)
         self._db.close()
         # Last: to close a file gives up all locks of this process on it, SQLite's too.
         os.close(self._log)
@@ -517,78 +513,6 @@ def clock_is_behind(now: float) -> str:
         "then stays ended, and nothing else ends until the clock is past that. Set it; or if it is right "
         "now, and was wrong then: nconnect users --trust-clock"
     )
-
-
-def _create(path: Path) -> int:
-    """Make the file if there is none, for its directory's owner only; see that nobody else may read it.
-
-    Returns a descriptor of it.
-
-    Raises:
-        ConfigError: others may; OSError: it cannot be had.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        status = os.fstat(descriptor)
-        if os.geteuid() == 0 and status.st_size == 0:
-            # The gateway may be another user than root, who types the commands.
-            owner = path.parent.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        check_private(status.st_mode, path, "says who is let in")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _wal(path: Path) -> Path:
-    """SQLite's journal: it is beside the file, and found by its name alone."""
-    return path.with_name(f"{path.name}-wal")
-
-
-def _claim(file: int, path: Path) -> None:
-    """Say that the file is used, as long as its descriptor is open. All who use a store say so of both files.
-
-    Raises:
-        HostError: the journal is used and the file is not: it is that of another file, which was at `path`
-            before, and SQLite would write what it holds into this one.
-    """
-    wal, shm = _wal(path), path.with_name(f"{path.name}-shm")
-    with contextlib.suppress(BlockingIOError):
-        # If nobody else uses it; and nobody begins to while we look.
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not wal.exists():
-            shm.unlink(missing_ok=True)  # the index of a journal that is not there
-        elif _is_claimed(wal):
-            raise HostError(f"another file is at {path}, but {wal} is of the one before; run: rm {wal} {shm}")
-    fcntl.flock(file, fcntl.LOCK_SH)
-
-
-def _is_claimed(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _open_claimed(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor
-
-
-def _keep_from_writing(file: int) -> None:
-    """Have SQLite let go of this file without writing what its journal holds, as if others used the file."""
-    start, length = SHARED_LOCK
-    # struct flock: type and whence, two bytes each, four of padding, start and length, pid and padding.
-    fields = ((fcntl.F_RDLCK, 2), (os.SEEK_SET, 2), (0, 4), (start, 8), (length, 8), (0, 8))
-    lock = b"".join(value.to_bytes(size, sys.byteorder) for value, size in fields)
-    fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
 
 
 def _user(row: tuple[Any, ...]) -> StoredUser:
