@@ -89,6 +89,7 @@ def command(pending: bool, trust_clock: bool, as_json: bool) -> None:
     """List who is let in, to what, and what they have used."""
     from nconnect.cli import granting
     from nconnect.permission.authority import Authority
+    from nconnect.permission.store import clock_is_behind
 
     where = places()
     gateway = _gateway(where)
@@ -98,9 +99,9 @@ def command(pending: bool, trust_clock: bool, as_json: bool) -> None:
         granting.tell_gateway(where)
         for line in _granted_after(authority.store, clock):
             print(f"nconnect: warning: {line}", file=sys.stderr)
-    if warning := authority.clock_is_behind():
-        print(f"nconnect: warning: {warning}", file=sys.stderr)
     now = authority.now()
+    if warning := clock_is_behind(now):
+        print(f"nconnect: warning: {warning}", file=sys.stderr)
     knocks = _pending(authority, where, gateway, now)
     users = [] if pending else _users(authority, gateway, now)
     authority.close()

@@ -189,7 +189,8 @@ def _reverse_path_by_mark() -> Iterator[tuple[str, str]]:
     closed: a strict check (rp_filter) drops the first, any check the second, and the tunnel would cut its
     own feet.
     """
-    return (one for one in ((SRC_VALID_MARK, "1"),) if sysctl.writable(one[0]))
+    if sysctl.writable(SRC_VALID_MARK):
+        yield SRC_VALID_MARK, "1"
 
 
 def _forwarding(versions: Iterable[int]) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from nconnect.permission import policy_file
 from nconnect.permission.decision import Decision, RefusalCode, Source
 from nconnect.permission.grants import Grant, format_size
 from nconnect.permission.policy import PolicyFile
-from nconnect.permission.store import FILE_NAME, Store, StoredUser, clock_is_behind
+from nconnect.permission.store import FILE_NAME, Store, StoredUser
 from nconnect.places import Places
 
 CLOCK_INTERVAL = 60.0
@@ -111,10 +111,6 @@ class Authority:
         with contextlib.suppress(NconnectError):  # whoever asks it for more says so
             self._latest = self.store.latest_time()
         return max(time.time(), self._latest)
-
-    def clock_is_behind(self) -> str:
-        """What to say of a clock that is behind what it said before; empty if it is not, or not by much."""
-        return clock_is_behind(self.now())
 
     def decide(self, key: bytes, now: float) -> Decision:
         """What this key gets at `now` (Unix seconds).

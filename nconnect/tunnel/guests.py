@@ -18,6 +18,7 @@ from nconnect.errors import ConfigError, NconnectError
 from nconnect.permission.authority import Authority
 from nconnect.permission.decision import Decision
 from nconnect.permission.grants import Grant
+from nconnect.permission.store import clock_is_behind
 from nconnect.tunnel import control
 from nconnect.tunnel.link import Link
 
@@ -194,7 +195,7 @@ class Guests:
     def _tick(self) -> None:
         self._count(self._guests)
         now = self._authority.now()
-        self._check_clock()
+        self._check_clock(now)
         over = {key for key, guest in self._guests.items() if guest.is_over(now)}
         self._due |= over
         try:
@@ -205,9 +206,9 @@ class Guests:
         if time.monotonic() - self._saved >= SAVE_INTERVAL:
             self._save()
 
-    def _check_clock(self) -> None:
+    def _check_clock(self, now: float) -> None:
         """Say so, once, if the clock was set back."""
-        warning = self._authority.clock_is_behind()
+        warning = clock_is_behind(now)
         if warning and not self._is_behind:
             self._say(f"warning: {warning}")
         self._is_behind = bool(warning)
