@@ -222,7 +222,7 @@ def test_one_that_others_may_write_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+@pytest.mark.netns  # only root gives a file away
 @pytest.mark.parametrize(
     ("owner", "reader", "accepted"),
     [(0, 0, True), (0, 12345, True), (12345, 12345, True), (12345, 0, False), (12345, 54321, False)],
