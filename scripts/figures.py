@@ -53,17 +53,30 @@ class Report:
 def medians(reports: Sequence[Report]) -> Report:
     """One report of several runs of the same: each value, and each ratio, is the median of theirs.
 
-    A ratio is that of one run, so what else the machine did then has slowed down both sides of it.
+    A ratio is that of one run, so what else the machine did then has slowed down both sides of it. A row that
+    some of them lack is the median of the others.
     """
     merged = Report()
-    for row in reports[0].rows:
-        rows = [found for report in reports if (found := report.get(row.name))]
+    for name in _names(reports):
+        rows = [found for report in reports if (found := report.get(name))]
         values = [one.value for one in rows if one.value is not None]
         ratios = [one.ratio for one in rows if one.ratio is not None]
         value = statistics.median(values) if values else None
         ratio = statistics.median(ratios) if ratios else None
-        merged.rows.append(Row(row.name, value, row.unit, ratio))
+        merged.rows.append(Row(name, value, rows[0].unit, ratio))
     return merged
+
+
+def _names(reports: Sequence[Report]) -> list[str]:
+    """Of all rows, each once: one that a report lacks has the place that it has in another."""
+    names: list[str] = []
+    for report in reports:
+        place = 0
+        for row in report.rows:
+            if row.name not in names:
+                names.insert(place, row.name)
+            place = names.index(row.name) + 1
+    return names
 
 
 def progress(text: str) -> None:

@@ -71,3 +71,15 @@ def test_several_runs_become_the_medians_of_values_and_of_ratios() -> None:
         reports.append(report)
     rows = medians(reports).rows
     assert [(row.value, row.ratio) for row in rows] == [(400.0, None), (1200.0, 2.0), (1400.0, None)]
+
+
+def test_a_row_that_a_run_lacks_keeps_its_place() -> None:
+    reports = []
+    for subjects in (("veth", "users"), ("veth", "tunnel", "link", "users"), ("floor", "link")):
+        report = Report()
+        for number, subject in enumerate(subjects):
+            report.add(subject, "TCP up", float(number), "Mbit/s")
+        reports.append(report)
+    rows = medians(reports).rows
+    assert [row.name.partition(":")[0] for row in rows] == ["floor", "veth", "tunnel", "link", "users"]
+    assert [row.value for row in rows] == [0.0, 0.0, 1.0, 1.5, 2.0]
