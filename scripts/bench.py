@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import traceback
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from nconnect.demo.process import execute
 from nconnect.errors import NconnectError
 from scripts.benchmarks import floor, goals, others, plots, profile, shaped, tunnel, users
 from scripts.command import INTERRUPTED, end_like_interrupt, environment
@@ -26,6 +28,8 @@ from scripts.figures import Report, medians, progress, show
 # Long enough for congestion control to settle at 40 ms, short enough for a whole run of some 8 minutes.
 SECONDS = 8
 QUICK_SECONDS = 4
+# A machine with nothing else to do needs a tenth.
+IDLE_TIMEOUT = 120.0
 PLOTS = Path("docs/figures")
 
 
@@ -37,10 +41,8 @@ class Group(Protocol):
 
 async def idle_session() -> float:
     """KiB that one end of an idle session takes."""
-    script = Path(__file__).with_name("idle_sessions.py")
-    process = await asyncio.create_subprocess_exec(sys.executable, script, stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    return int(output) / 1024
+    command = [sys.executable, str(Path(__file__).with_name("idle_sessions.py"))]
+    return int((await execute(command, seconds=IDLE_TIMEOUT)).stdout) / 1024
 
 
 async def idle(report: Report, seconds: int) -> None:
@@ -64,9 +66,12 @@ GROUPS: dict[str, Group] = {
 ALIASES = {"shaped": ("link", "loss", "slow-node", "dead-node")}
 
 
-async def measure(groups: Sequence[str], seconds: int, repeat: int) -> tuple[Report, bool]:
-    """The figures of the groups, and whether all of them could be measured."""
-    reports, complete = [], True
+async def measure(reports: list[Report], groups: Sequence[str], seconds: int, repeat: int) -> bool:
+    """Add a report of the groups for each repetition; whether all of them could be measured.
+
+    What has been measured is in `reports` however this ends.
+    """
+    complete = True
     for number in range(repeat):
         report = Report()
         reports.append(report)
@@ -75,9 +80,13 @@ async def measure(groups: Sequence[str], seconds: int, repeat: int) -> tuple[Rep
             try:
                 await GROUPS[group](report, seconds=seconds)
             except (NconnectError, TimeoutError) as error:
-                progress(f"  {group} ended early: {error or 'timeout'}")
+                progress(f"  {group} ended early: {str(error) or 'timeout'}")
                 complete = False
-    return medians(reports) if repeat > 1 else reports[0], complete
+            except Exception:
+                # A fault of the group's own; the others know nothing of it.
+                progress(f"  {group} ended early: {traceback.format_exc()}")
+                complete = False
+    return complete
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -124,19 +133,8 @@ def _groups_help() -> str:
     return f"groups: {' '.join(GROUPS)}; {', '.join(aliases)}"
 
 
-def main() -> None:
-    options = parse()
-    end_like_interrupt()
-    try:
-        if options.profile:
-            files = asyncio.run(profile.run(options.profile, options.seconds))
-            print(*files, sep="\n")
-            return
-        report, complete = asyncio.run(measure(options.only, options.seconds, options.repeat))
-    except NconnectError as error:
-        sys.exit(f"scripts/bench: {error}")
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(INTERRUPTED)
+def tell(options: argparse.Namespace, report: Report) -> None:
+    """Print the figures, and what becomes of what must hold."""
     verdicts = goals.judge(report)
     more = {
         "must_hold": [verdict.to_json() for verdict in verdicts],
@@ -146,6 +144,27 @@ def main() -> None:
     show(report.rows, as_json=options.json, more=more)
     if not options.json:
         print("", "must hold", *goals.lines(verdicts), sep="\n")
+
+
+def main() -> None:
+    options = parse()
+    end_like_interrupt()
+    reports: list[Report] = []
+    try:
+        if options.profile:
+            files = asyncio.run(profile.run(options.profile, options.seconds))
+            print(*files, sep="\n")
+            return
+        complete = asyncio.run(measure(reports, options.only, options.seconds, options.repeat))
+    except NconnectError as error:
+        sys.exit(f"scripts/bench: {error}")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        # What there is until then has taken its time, and is not drawn over what is complete.
+        if reports:
+            tell(options, medians(reports))
+        sys.exit(INTERRUPTED)
+    report = medians(reports)
+    tell(options, report)
     if options.plot:
         for path in plots.draw(report, options.plot):
             progress(f"drew {path}")

@@ -109,9 +109,9 @@ async def measure(names: Sequence[str]) -> list[Row]:
         try:
             seconds = round(await play_alone(play), 3)
             progress(f"  {words}: {seconds:.2f} s")
-        except NconnectError as error:
+        except (NconnectError, TimeoutError) as error:
             seconds = None
-            progress(f"  {words}: {error}")
+            progress(f"  {words}: {str(error) or 'timeout'}")
         rows.append(Row(words, seconds, "s"))
     return rows
 

@@ -13,17 +13,15 @@ the user back. Run it with `scripts/bench knocks`.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from nconnect.demo.lab import LAN, LAN_HOST, SEED_RPC, Lab, Party
-from nconnect.demo.process import Process
 from nconnect.demo.tunnel import connect
 from scripts import command
 from scripts.benchmarks import programs, traffic
+from scripts.benchmarks.processes import cpu_seconds
 from scripts.benchmarks.programs.knocks import NOBODY
 from scripts.figures import Row, progress
 
@@ -52,12 +50,6 @@ async def knocking(lab: Lab, address: str, rate: int) -> AsyncIterator[None]:
         progress(f"    {process.output().splitlines()[-1]}")
 
 
-def seconds_of_processor(process: Process) -> float:
-    """User and system time of a process until now (proc(5), /proc/PID/stat)."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def transfer(lab: Lab, mbit: int) -> tuple[float, float]:
     """Mbit/s that arrived, and milliseconds that a ping took meanwhile (95th percentile)."""
     pace = ("-b", f"{mbit}M") if mbit else ()
@@ -74,9 +66,9 @@ async def measure(rate: int, paced: int) -> list[Row]:
         tunnel = await connect(lab, lan=(LAN,))
         await traffic.start_servers(lab, Party.LAN)
         async with knocking(lab, tunnel.address, rate):
-            before = seconds_of_processor(tunnel.serve)
+            before = cpu_seconds(tunnel.serve)
             await asyncio.sleep(SECONDS)
-            busy = (seconds_of_processor(tunnel.serve) - before) / SECONDS
+            busy = (cpu_seconds(tunnel.serve) - before) / SECONDS
         rows.append(Row("knocks alone: the provider's processor", round(100 * busy, 1), "% of one"))
         progress(f"  {rows[-1].name}: {rows[-1].value} %")
         for pace in (paced, UNPACED):

@@ -175,7 +175,7 @@ async def throughput() -> list[Row]:
                     rate, cost = round(size / MB / seconds, 2), round(used / size * GB, 1)
                     progress(f"  {name}: {rate} MB/s, {cost} CPU s/GB, in {seconds:.1f} s")
                 except (TimeoutError, PeerError) as error:
-                    progress(f"  {name}: {error or 'timeout'}")
+                    progress(f"  {name}: {str(error) or 'timeout'}")
                 rows += [Row(name, rate, "MB/s"), Row(name, cost, "CPU s/GB")]
     return rows
 

@@ -32,7 +32,7 @@ def run(name: str, measure: Callable[[], Sequence[Row]], *, as_json: bool) -> No
     try:
         rows = measure()
     except (NconnectError, TimeoutError) as error:
-        sys.exit(f"scripts/bench {name}: {error or 'not done in time'}")
+        sys.exit(f"scripts/bench {name}: {str(error) or 'not done in time'}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
     show(rows, as_json=as_json, more={"environment": environment()})

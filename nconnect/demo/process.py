@@ -135,8 +135,13 @@ class Process:
 
     def tail(self) -> str:
         """The last lines of the output, indented for an error message."""
-        lines = self.output().splitlines()[-TAIL_LINES:]
-        return "\n".join(f"  {line}" for line in lines) or "  (no output)"
+        return last_lines(self.output())
+
+
+def last_lines(output: str) -> str:
+    """The last lines of what a process printed, indented for an error message."""
+    lines = output.splitlines()[-TAIL_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  (no output)"
 
 
 async def execute(

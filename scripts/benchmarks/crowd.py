@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from nconnect.demo import namespaces
 from nconnect.demo.home import make_home
 from nconnect.demo.lab import Lab, Party, lab_identifiers
 from nconnect.demo.namespaces import NAMESPACES
+from nconnect.demo.process import last_lines
 from nconnect.demo.steps import START_SECONDS
 from nconnect.errors import NconnectError
 from nconnect.nkn.keys import KeyPair
@@ -44,6 +46,23 @@ route add default via {gateway}
 """
 
 
+@dataclass(frozen=True)
+class User:
+    """One `nconnect up`."""
+
+    name: str
+    pid: int
+    log: Path
+
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def tail(self) -> str:
+        """The last lines of the output, indented for an error message."""
+        return last_lines(self.output())
+
+
 class Crowd:
     """Users in a lab, as an async context manager. They are connected one after the other by `grow`."""
 
@@ -51,8 +70,8 @@ class Crowd:
         self._lab = lab
         self.keys = [KeyPair.from_seed(number.to_bytes(32)) for number in range(1, size + 1)]
         """Whom the provider has to let in."""
-        self.users: list[int] = []
-        """The process IDs of those that are connected."""
+        self.users: list[User] = []
+        """Those that are connected."""
         self._starter: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -98,23 +117,17 @@ class Crowd:
             first = len(self.users)
             last = min(size, first + STARTS_AT_ONCE)
             self.users += [await self._start(self._starter, number) for number in range(first, last)]
-            for number in range(first, last):
-                await self._connected(number)
+            for user in self.users[first:]:
+                await _connected(user)
 
-    async def _start(self, starter: asyncio.subprocess.Process, number: int) -> int:
+    async def _start(self, starter: asyncio.subprocess.Process, number: int) -> User:
         assert starter.stdin is not None and starter.stdout is not None
         starter.stdin.write(f"{self.namespace(number)} {self._home(number)}\n".encode())
         async with asyncio.timeout(START_SECONDS):
-            return int(await starter.stdout.readline())
-
-    async def _connected(self, number: int) -> None:
-        log = self._home(number) / "up.log"
-        deadline = time.monotonic() + START_SECONDS
-        while not (log.exists() and "connected to " in log.read_text()):
-            if time.monotonic() > deadline:
-                said = log.read_text() if log.exists() else ""
-                raise NconnectError(f"user {number} was not connected after {START_SECONDS:g} s: {said}")
-            await asyncio.sleep(POLL_SECONDS)
+            answer = await starter.stdout.readline()
+        if not answer:
+            raise NconnectError(f"what starts the users ended with exit code {await starter.wait()}")
+        return User(f"`up` of user {number}", int(answer), self._home(number) / "up.log")
 
     def _home(self, number: int) -> Path:
         return self._lab.directory / f"user{number}"
@@ -137,6 +150,14 @@ class Crowd:
 
     def _remove(self) -> None:
         _remove_namespaces(_prefix(self._lab.identifier))
+
+
+async def _connected(user: User) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while "connected to " not in user.output():
+        if time.monotonic() > deadline:
+            raise NconnectError(f"{user.name} was not connected after {START_SECONDS:g} s:\n{user.tail()}")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _prefix(identifier: str) -> str:

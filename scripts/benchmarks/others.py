@@ -125,8 +125,8 @@ async def nebula(lab: Lab) -> AsyncIterator[Subject]:
 
 
 def _subject(name: str, lab: Lab, processes: Sequence[Process]) -> Subject:
-    pids = {f"{name}, {end}": process.pid for end, process in zip(("near", "far"), processes, strict=True)}
-    return Subject(name, lab, NEAR, OVERLAY[FAR], pids)
+    ends = {f"{name}, {end}": process for end, process in zip(("near", "far"), processes, strict=True)}
+    return Subject(name, lab, NEAR, OVERLAY[FAR], ends)
 
 
 async def _until_succeeds(lab: Lab, party: Party, command: list[str]) -> None:

@@ -8,7 +8,6 @@ than 0.25 s at a node is dropped there, as at a home router.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from nconnect.demo.process import Process
 from nconnect.nkn.keys import KeyPair
 from scripts.benchmarks import programs
 from scripts.benchmarks.identities import write_identity
-from scripts.benchmarks.traffic import ping, start_servers, tcp, tcp_with_ping
+from scripts.benchmarks.traffic import ping, result, start_servers, tcp, tcp_with_ping
 from scripts.figures import Report
 
 LINK_MBIT = 50
@@ -144,6 +143,4 @@ async def dead_node(report: Report, seconds: int) -> None:
             if kills:
                 network.send_signal(signal.SIGUSR1)
             await sender.wait(seconds + steps.START_SECONDS)
-            await receiver.wait(steps.START_SECONDS)
-            result = json.loads(receiver.output().splitlines()[-1])
-            report.add(name, STALL, 1e3 * result["longest_stall"], "ms")
+            report.add(name, STALL, 1e3 * (await result(receiver))["longest_stall"], "ms")

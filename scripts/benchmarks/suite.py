@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from nconnect.demo.lab import Lab, Party
+from scripts.benchmarks.processes import Measured, cpu_seconds, peak_memory
 from scripts.benchmarks.traffic import both_ways, http, ping, tcp, tcp_with_ping, udp
 from scripts.figures import Report
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PING_SECONDS = 3.0
 # Each still comes alone, and there are so many that their processor time can be told from nothing.
 FREQUENT_PINGS = 0.003
@@ -44,8 +41,8 @@ class Subject:
     near: Party
     host: str
     """Where what `start_servers` starts answers."""
-    processes: Mapping[str, int]
-    """By what they are called: process IDs."""
+    processes: Mapping[str, Measured]
+    """By what they are called."""
 
 
 async def run(report: Report, subject: Subject, seconds: int) -> None:
@@ -76,27 +73,13 @@ async def run(report: Report, subject: Subject, seconds: int) -> None:
     add(UDP_SMALL, await udp(lab, near, host, seconds, SMALL) / SMALL, "packets/s")
     add(UDP_LARGE, await udp(lab, near, host, seconds, LARGE) * 8 / 1e6, "Mbit/s")
     add(HTTP, await http(lab, near, host, seconds), "1/s")
-    for name, pid in subject.processes.items():
-        add(MEMORY.format(name), peak_memory(pid), "MB")
+    for name, process in subject.processes.items():
+        add(MEMORY.format(name), peak_memory(process), "MB")
 
 
 def _cpu(subject: Subject) -> dict[str, float]:
-    return {name: cpu_seconds(pid) for name, pid in subject.processes.items()}
+    return {name: cpu_seconds(process) for name, process in subject.processes.items()}
 
 
 def _since(subject: Subject, before: Mapping[str, float]) -> dict[str, float]:
     return {name: cpu - before[name] for name, cpu in _cpu(subject).items()}
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far, of user and system time."""
-    # The name, in brackets, may hold spaces; fields 14 and 15 of proc(5) follow it.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak_memory(pid: int) -> float:
-    """MB of memory that the process has had at most."""
-    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert match is not None
-    return int(match[1]) * 1024 / 1e6

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nconnect.demo.lab import Lab, Party
+from nconnect.demo.process import Process
 from nconnect.demo.steps import START_SECONDS
 from nconnect.errors import NconnectError
 from scripts.benchmarks import programs
@@ -101,9 +102,11 @@ def parse_iperf(text: str) -> dict[str, Any]:
 
 
 def parse_transfer(text: str) -> Transfer:
-    """A run of iperf3 -J with TCP in one direction."""
+    """A run of iperf3 -J with TCP in one direction. NconnectError: it sent nothing."""
     result = parse_iperf(text)
     sent = sum(interval["sum"]["bytes"] for interval in result["intervals"])
+    if not sent:
+        raise NconnectError("iperf3 sent nothing")
     return Transfer(result["end"]["sum_received"]["bits_per_second"] / 1e6, sent / 1e9)
 
 
@@ -147,6 +150,14 @@ async def tcp_with_ping(
 
 
 # --- programs of ours ---
+
+
+async def result(program: Process) -> dict[str, Any]:
+    """The JSON that a program printed last, which is about to end. NconnectError: it failed."""
+    if code := await program.wait(START_SECONDS):
+        raise NconnectError(f"{program.name} ended with exit code {code}:\n{program.tail()}")
+    answer: dict[str, Any] = json.loads(program.output().splitlines()[-1])
+    return answer
 
 
 async def http(lab: Lab, party: Party, host: str, seconds: int) -> float:

@@ -61,7 +61,7 @@ async def run(report: Report, seconds: int) -> None:
         up = await steps.start_up(lab, net.address)
         async with Echo(lab) as echo:
             await echo.beside(report, NAME)
-        processes = {"up": up.pid, "the relay": net.devnet.pid, "serve": net.serve.pid}
+        processes = {"up": up, "the relay": net.devnet, "serve": net.serve}
         await suite.run(report, suite.Subject(NAME, lab, Party.USER, LAN_HOST, processes), seconds)
 
 

@@ -8,17 +8,15 @@ forks of one process that has loaded everything (programs/users.py).
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from nconnect.demo import steps
 from nconnect.demo.lab import LAN, LAN_HOST, Lab, Party
+from nconnect.errors import NconnectError
 from scripts.benchmarks import programs
 from scripts.benchmarks.crowd import Crowd
-from scripts.benchmarks.suite import cpu_seconds
-from scripts.benchmarks.traffic import GRACE_SECONDS
+from scripts.benchmarks.processes import Measured, cpu_seconds, resident
+from scripts.benchmarks.traffic import GRACE_SECONDS, result
 from scripts.figures import Report
 
 SIZES = (1, 10, 100)
@@ -42,18 +40,19 @@ async def run(report: Report, seconds: int) -> None:
         alone = 0.0
         for size in SIZES:
             await crowd.grow(size, address)
-            together = await measure(
-                report, lab, crowd, {"serve": serve.pid, "the relay": relay.pid}, seconds
-            )
+            together = await measure(report, lab, crowd, {"serve": serve, "the relay": relay}, seconds)
             alone = alone or together
             if size > 1:
                 report.add(subject(size), OF_ONE_USER, 100 * together / alone, "%")
 
 
-async def measure(report: Report, lab: Lab, crowd: Crowd, others: dict[str, int], seconds: int) -> float:
+async def measure(
+    report: Report, lab: Lab, crowd: Crowd, others: Mapping[str, Measured], seconds: int
+) -> float:
     """The rows of the users that are connected now; Mbit/s of all of them together."""
     size = len(crowd.users)
-    processes = {**{name: [pid] for name, pid in others.items()}, "up": crowd.users}
+    processes: dict[str, Sequence[Measured]] = {name: [process] for name, process in others.items()}
+    processes["up"] = crowd.users
     receive = programs.command("streams", "receive", PORT, size, seconds)
     receiver = lab.start(Party.LAN, receive, name="streams", env=programs.ENVIRONMENT)
     await receiver.wait_for("^listening", steps.START_SECONDS)
@@ -62,27 +61,21 @@ async def measure(report: Report, lab: Lab, crowd: Crowd, others: dict[str, int]
     send = programs.command("streams", "send", LAN_HOST, PORT, *crowd.namespaces())
     await lab.run(Party.USER, send, env=programs.ENVIRONMENT, seconds=seconds + 2 * GRACE_SECONDS)
     used = {name: _cpu(group) - before[name] for name, group in processes.items()}
-    result = json.loads(receiver.output().splitlines()[-1])
-    sizes: list[int] = result["bytes"]
-    mbit: float = sum(sizes) * 8 / result["seconds"] / 1e6
+    received = await result(receiver)
+    sizes: list[int] = received["bytes"]
     name = subject(size)
+    if not sum(sizes):
+        raise NconnectError(f"nothing arrived of what {name} sent")
+    mbit: float = sum(sizes) * 8 / received["seconds"] / 1e6
     report.add(name, AGGREGATE, mbit, "Mbit/s")
     if size > 1:
-        report.add(
-            name, "the slowest user's part of an equal share", 100 * min(sizes) * size / sum(sizes), "%"
-        )
+        report.add(name, SLOWEST, 100 * min(sizes) * size / sum(sizes), "%")
     for group, value in used.items():
-        report.add(name, f"CPU of {group}", value / (result["total"] / 1e9), "s/GB")
-    for group, pid in others.items():
-        report.add(name, f"memory of {group}", resident(pid), "MB")
+        report.add(name, f"CPU of {group}", value / (received["total"] / 1e9), "s/GB")
+    for group, process in others.items():
+        report.add(name, f"memory of {group}", resident(process), "MB")
     return mbit
 
 
-def _cpu(pids: Sequence[int]) -> float:
-    return sum(map(cpu_seconds, pids))
-
-
-def resident(pid: int) -> float:
-    """MB of memory that a process has now."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def _cpu(processes: Sequence[Measured]) -> float:
+    return sum(map(cpu_seconds, processes))

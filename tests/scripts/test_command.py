@@ -41,6 +41,14 @@ def test_an_error_is_one_line() -> None:
         command.run("failover", fail, as_json=False)
 
 
+def test_what_was_not_done_in_time_is_said() -> None:
+    def wait() -> Sequence[Row]:
+        raise TimeoutError
+
+    with pytest.raises(SystemExit, match="scripts/bench grants: not done in time"):
+        command.run("grants", wait, as_json=False)
+
+
 def test_sigterm_ends_as_ctrl_c_does() -> None:
     """What was begun is taken back."""
     program = """

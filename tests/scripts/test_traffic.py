@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
+from nconnect.demo.process import Process
 from nconnect.errors import NconnectError
-from scripts.benchmarks.traffic import LOST, parse_iperf, parse_pings, parse_transfer
+from scripts.benchmarks.traffic import LOST, parse_iperf, parse_pings, parse_transfer, result
 
 PINGS = """\
 PING 192.168.77.20 (192.168.77.20) 56(84) bytes of data.
@@ -47,6 +51,28 @@ def test_a_transfer_has_the_rate_that_arrived_and_all_that_was_sent() -> None:
     transfer = parse_transfer(json.dumps({"intervals": intervals, "end": end}))
     assert transfer.mbit == 1600
     assert transfer.gigabytes == 0.5
+
+
+def test_a_transfer_of_nothing() -> None:
+    end = {"sum_received": {"bits_per_second": 0}}
+    with pytest.raises(NconnectError, match="iperf3 sent nothing"):
+        parse_transfer(json.dumps({"intervals": [{"sum": {"bytes": 0}}], "end": end}))
+
+
+def start(program: str, directory: Path) -> Process:
+    command = [sys.executable, "-c", program]
+    return Process.start("streams", command, env=os.environ, directory=directory, log=directory / "log")
+
+
+async def test_what_a_program_says_last(tmp_path: Path) -> None:
+    program = start("""print('listening\\n{"bytes": 7}')""", tmp_path)
+    assert await result(program) == {"bytes": 7}
+
+
+async def test_why_a_program_says_nothing(tmp_path: Path) -> None:
+    program = start("import sys; print('listening', flush=True); sys.exit('no streams')", tmp_path)
+    with pytest.raises(NconnectError, match="streams ended with exit code 1:\n  listening\n  no streams"):
+        await result(program)
 
 
 def test_what_iperf_complains_about_is_told() -> None:
