@@ -28,7 +28,7 @@ from scripts.figures import Report, medians, progress, show
 # Long enough for congestion control to settle at 40 ms, short enough for a whole run of some 8 minutes.
 SECONDS = 8
 QUICK_SECONDS = 4
-# A machine with nothing else to do needs a tenth.
+# A machine with little else to do needs a twentieth.
 IDLE_TIMEOUT = 120.0
 PLOTS = Path("docs/figures")
 
