@@ -111,7 +111,12 @@ def _cut(view: memoryview, header: Header, limit: int = 0) -> list[bytes]:
     count = max(1, (limit - data) // header.gso_size) if limit else 1
     step = header.gso_size * count
     head = bytearray(view[:data])
-    if not limit:
+    if limit:
+        # The kernel's hdr_len is what lies together in its memory: after receive offload headers and a whole
+        # segment, more than the last piece may have.
+        header = header._replace(hdr_len=data - HEADER_SIZE)
+        head[:HEADER_SIZE] = header.encode()
+    else:
         head[:HEADER_SIZE] = PLAIN
     pseudo = pseudo_header(*addresses(view), protocol)
     (identification,) = _U16.unpack_from(head, HEADER_SIZE + _IPV4_ID)
@@ -136,7 +141,7 @@ def _cut(view: memoryview, header: Header, limit: int = 0) -> list[bytes]:
             _U16.pack_into(head, transport + _UDP_LENGTH, length)
         if limit:
             if len(chunk) <= header.gso_size:
-                head[:HEADER_SIZE] = header._replace(gso_type=GSO_NONE, gso_size=0).encode()
+                head[:HEADER_SIZE] = header._replace(gso_type=GSO_NONE, hdr_len=0, gso_size=0).encode()
             _U16.pack_into(head, field, (pseudo + length) % 0xFFFF)
         else:
             _U16.pack_into(head, field, 0)

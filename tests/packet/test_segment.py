@@ -172,18 +172,33 @@ def test_reassembly_is_the_identity(version: int, payload: bytes, size: int, udp
     size=st.integers(60, 1500),
     limit=st.integers(1, 7000),
     udp=st.booleans(),
+    together=st.integers(0, 7000),
 )
 def test_what_is_split_gives_the_same_segments(
-    version: int, payload: bytes, size: int, limit: int, udp: bool
+    version: int, payload: bytes, size: int, limit: int, udp: bool, together: int
 ) -> None:
     packet = (
         super_udp(version, payload, size) if udp else super_tcp(version, payload, size, seq=5, flags="FPACE")
     )
+    # Whatever lies together in the kernel's memory, it says in hdr_len.
+    packet = altered(packet, hdr_len=min(together, len(packet) - virtio.HEADER_SIZE))
+    virtio.check(packet)
     pieces = split(packet, limit)
     for piece in pieces:
         virtio.check(piece)
         assert len(piece) <= limit or virtio.decode(piece).gso_type == virtio.GSO_NONE
     assert [one for piece in pieces for one in segment(piece)] == segment(packet)
+
+
+@pytest.mark.parametrize(("packet", "headers"), [(TCP4, 40), (TCP6, 60), (UDP4, 28)])
+def test_each_piece_says_how_long_its_own_headers_are(packet: bytes, headers: int) -> None:
+    forwarded = altered(packet, hdr_len=1500)
+    assert segment(forwarded) == segment(packet)
+    *pieces, last = split(forwarded, 4000)
+    assert {virtio.decode(piece).hdr_len for piece in pieces} == {headers}
+    assert len(last) < 1500
+    assert virtio.decode(last).hdr_len == 0, "it is no super-packet"
+    virtio.check(last)
 
 
 def test_what_is_no_super_packet_is_not_split() -> None:

@@ -117,7 +117,7 @@ headers: st.SearchStrategy[Any] = st.builds(
     virtio.Header,
     flags=st.integers(0, 7),
     gso_type=st.sampled_from([0, 1, 3, 4, 5, 0x81, 0x84, 255]),
-    hdr_len=st.integers(0, 100),
+    hdr_len=st.one_of(st.integers(0, 100), st.integers(0, 65535)),
     gso_size=st.integers(0, 2000),
     csum_start=st.sampled_from([0, 19, 20, 24, 40, 41, 65535]),
     csum_offset=st.sampled_from([0, 6, 16, 65535]),
