@@ -23,6 +23,7 @@ from .virtio import (
     HEADER_SIZE,
     IPV4_HEADER_SIZE,
     IPV6_HEADER_SIZE,
+    MAX_TCP_SEGMENTS,
     MAX_UDP_SEGMENTS,
     PROTOCOL_TCP,
     PROTOCOL_UDP,
@@ -184,6 +185,7 @@ class Coalescer:
             and run.flags == flags & ~_PSH
             and size <= run.size
             and run.total + size <= MAX_RUN
+            and len(run.parts) + 1 < MAX_TCP_SEGMENTS
         ):
             if not packet[0] & F_NEEDS_CSUM and not _is_sound(packet, transport, PROTOCOL_TCP):
                 return False

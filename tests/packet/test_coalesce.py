@@ -207,6 +207,14 @@ def test_runs_end_where_the_kernel_s_limits_are() -> None:
     assert cut(out) == cut(large)
 
 
+def test_bytes_sent_one_by_one_are_not_more_segments_than_the_receiver_takes() -> None:
+    packets = cut([super_tcp(6, bytes(1000), 1, seq=start) for start in range(0, 3000, 1000)])
+    out = coalesce(packets)
+    limit = virtio.MAX_TCP_SEGMENTS
+    assert [len(segment(packet)) for packet in out] == [limit, 3000 - limit]
+    assert cut(out) == packets
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from([TCP4, TCP6, UDP4]), st.integers(0, 70), st.integers(0, 255)), max_size=8
