@@ -101,8 +101,10 @@ class _Run:
 class Coalescer:
     """`add` packets as they come, `take` what they have become.
 
-    Each packet has passed `virtio.check` and `ip.addresses`. Packets of one flow stay in their order; with
-    `udp` off datagrams stay as they are, for a peer whose kernel cannot cut them (Linux before 6.2).
+    Each packet has passed `virtio.check` and `ip.addresses`. Packets of one flow stay in their order, as
+    `ip.flow` tells flows apart: fragments, and packets with IPv6 extension headers, show no ports, and may be
+    overtaken by others of their conversation, as in `FlowQueue`. With `udp` off datagrams stay as they are,
+    for a peer whose kernel cannot cut them (Linux before 6.2).
     """
 
     __slots__ = ("_out", "_runs", "size", "udp")

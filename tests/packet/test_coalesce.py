@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 
 from nconnect.errors import DecodeError
 from nconnect.packet import ip, virtio
@@ -17,7 +17,7 @@ from nconnect.packet.batch import LENGTH_SIZE
 from nconnect.packet.coalesce import Coalescer
 from nconnect.packet.segment import segment
 
-from .packets import ip_layer, partial, plain, super_tcp, super_udp
+from .packets import fragments, ip_layer, partial, plain, super_tcp, super_udp
 from .test_virtio import TCP4, TCP6, UDP4, altered
 
 
@@ -180,6 +180,33 @@ def test_what_differs_is_not_put_together(change: dict[str, Any]) -> None:
     out = coalesce(packets)
     assert by_flow(cut(out)) == by_flow(packets)
     assert len(out) >= 2
+
+
+@pytest.mark.parametrize(
+    ("version", "odd"),
+    [
+        pytest.param(4, fragments(datagram(4, bytes(3000)), 1400), id="fragments"),
+        pytest.param(
+            6, [network(6) / IPv6ExtHdrDestOpt() / UDP() / bytes([n]) for n in range(3)], id="IPv6 extensions"
+        ),
+    ],
+)
+def test_what_shows_no_ports_keeps_its_own_order(version: int, odd: list[Any]) -> None:
+    packets = []
+    for number, layers in enumerate(odd):
+        packets += [plain(layers), *(partial(datagram(version, bytes([number]))) for _ in range(3))]
+    out = coalesce(packets)
+    assert len(out) < len(packets)
+    assert by_flow(cut(out)) == by_flow(cut(packets))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_of_others_between_them_are_overtaken(version: int) -> None:
+    other = plain(network(version) / TCP(sport=1, dport=2, flags="A"))
+    first, *more = [partial(datagram(version, b"payload", n)) for n in range(3)]
+    one, same = coalesce([first, other, *more])
+    assert segment(one) == cut([first, *more])
+    assert same == other
 
 
 def test_other_packets_pass_as_they_are() -> None:
