@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from scapy.layers.inet import IP
+from scapy.layers.inet import UDP as UDP_HEADER
 
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.nkn.session import Session
@@ -15,6 +20,8 @@ from nconnect.secure.identity import Identity
 from nconnect.tunnel import control, frames
 from nconnect.tunnel.link import OVERLAY_SESSION
 
+from ..packet.packets import partial, plain
+
 UDP = 17
 
 
@@ -23,6 +30,27 @@ def udp_packet(source: bytes, destination: bytes, payload: bytes = b"payload") -
     size = 28 + len(payload)
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, UDP, 0, source, destination)
     return virtio.PLAIN + ip + struct.pack("!HHHH", 7004, 7004, size - 20, 0) + payload
+
+
+def udp_layers(source: bytes, destination: bytes, payload: bytes) -> Any:
+    addresses = IP(src=str(ip_address(source)), dst=str(ip_address(destination)), flags="DF")
+    return addresses / UDP_HEADER(sport=7004, dport=7004) / payload
+
+
+def sent_at_once(source: bytes, destination: bytes, payloads: Sequence[bytes]) -> bytes:
+    """Datagrams of one call (UDP_SEGMENT), as a kernel hands them over; the last may be shorter."""
+    layers = udp_layers(source, destination, b"".join(payloads))
+    return partial(layers, gso_type=virtio.GSO_UDP_L4, gso_size=len(payloads[0]))
+
+
+def sent_one_by_one(source: bytes, destination: bytes, payloads: Sequence[bytes]) -> list[bytes]:
+    """The same datagrams, each finished."""
+    packets = []
+    for number, payload in enumerate(payloads):
+        layers = udp_layers(source, destination, payload)
+        layers.id += number
+        packets.append(plain(layers))
+    return packets
 
 
 def batch(packets: Iterable[bytes]) -> bytes:

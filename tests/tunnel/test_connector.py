@@ -21,6 +21,7 @@ from nconnect.errors import (
     RouteConflictError,
 )
 from nconnect.host.networks import Connected
+from nconnect.host.tun import OFFLOAD_STEPS
 from nconnect.nkn.keys import KeyPair
 from nconnect.secure.identity import Identity
 from nconnect.tunnel import control, joining
@@ -32,7 +33,7 @@ from ..nkn.waiting import soon, until
 from .conftest import PATHS, MakeClient
 from .connecting import PROVIDER, USER, WELCOME, Provider, User, provider, user
 from .fake_host import LAN
-from .raw_peer import RawPeer, udp_packet
+from .raw_peer import RawPeer, sent_at_once, sent_one_by_one, udp_packet
 
 __all__ = ["provider", "user"]
 
@@ -60,6 +61,21 @@ async def test_what_it_is_welcomed_with_is_applied(provider: Provider, user: Use
     status = user.connector.status()
     assert (status.state, status.key_exchange_group) == ("connected", "X25519MLKEM768")
     assert (status.packets["packets_in"], status.packets["packets_out"]) == (1, 1)
+
+
+@pytest.mark.parametrize("side", ["takes super-packets", "does not"])
+async def test_each_side_says_whether_its_kernel_cuts_datagrams(
+    provider: Provider, user: User, side: str
+) -> None:
+    uso = frozenset({control.CAPABILITY_USO} if side == "takes super-packets" else ())
+    user.host.tun.offloads = OFFLOAD_STEPS[0] if uso else OFFLOAD_STEPS[1]
+    peer = await provider.accept(dataclasses.replace(WELCOME, capabilities=uso))
+    await soon(user.connector.ready.wait())
+    assert provider.hello.capabilities == uso
+    payloads = [bytes([number]) * 300 for number in range(5)]
+    user.host.tun.deliver(sent_at_once(OWN, HOST, payloads))
+    expected = [sent_at_once(OWN, HOST, payloads)] if uso else sent_one_by_one(OWN, HOST, payloads)
+    assert await soon(peer.receive_packets()) == expected
 
 
 async def test_routes_that_change(provider: Provider, user: User) -> None:

@@ -23,7 +23,7 @@ from nconnect.tunnel.link import MAX_CONTROL_QUEUE, MIN_SESSION_MTU, OVERLAY_SES
 
 from ..nkn.waiting import soon, until
 from .conftest import MakeClient
-from .raw_peer import RawPeer, batch, udp_packet
+from .raw_peer import RawPeer, batch, sent_at_once, sent_one_by_one, udp_packet
 
 USER, HOST = bytes([100, 64, 0, 2]), bytes([192, 168, 1, 20])
 OTHER = bytes([100, 64, 0, 3])
@@ -115,6 +115,22 @@ async def test_packets_both_ways(user: MultiClient, provider: MultiClient) -> No
     assert at_user.packets == back
     assert ours.bytes_out == theirs.bytes_in > 100_000
     assert at_provider.bad_frames == at_user.bad_frames == 0
+
+
+async def test_datagrams_sent_at_once_cross_whole_to_who_can_cut_them(
+    user: MultiClient, provider: MultiClient
+) -> None:
+    ours, theirs = await links(user, provider)
+    at_user, at_provider = Received(ours), Received(theirs)
+    payloads = [bytes([number]) * 300 for number in range(4)] + [b"the last is shorter"]
+    ours.peer_takes_uso = True
+    ours.queue(sent_at_once(USER, HOST, payloads))
+    theirs.queue(sent_at_once(HOST, USER, payloads))
+    assert ours.flush()
+    assert theirs.flush()
+    await until(lambda: len(at_provider.packets) == 1 and len(at_user.packets) == len(payloads))
+    assert at_provider.packets == [sent_at_once(USER, HOST, payloads)]
+    assert at_user.packets == sent_one_by_one(HOST, USER, payloads)
 
 
 async def test_nothing_readable_is_left_where_nkn_s_envelope_is_opened(
