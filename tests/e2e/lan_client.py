@@ -4,22 +4,34 @@ upload HOST SIZE SEED      sends, prints the server's SHA-256
 download HOST SIZE SEED    receives, prints the SHA-256
 talk HOST COUNT            COUNT connections at once, a line each way on every one; prints how many answered
 datagrams HOST SIZE…       one datagram of each size, each sent until echoed; prints the sizes that came back
+burst HOST SIZE COUNT      COUNT datagrams in one call, until all are echoed; prints how many were, and
+                           how many others came
+marked HOST SIZE           sends; prints whether ECN was agreed on, and whether a mark reached the server
 hello HOST                 one line each way; prints the address that the server saw
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import random
 import socket
+import struct
 import sys
 from collections.abc import Callable, Coroutine
 
 CHUNK = 1 << 18
 DATAGRAM_TRIES = 5
 DATAGRAM_SECONDS = 2.0
+
+# linux/udp.h, linux/tcp.h
+UDP_SEGMENT = 103
+TCPI_OPTIONS = 5
+TCPI_OPT_ECN = 8
+TCPI_DELIVERED_CE = 196
+TCP_INFO_SIZE = 200
 
 
 async def upload(host: str, size: str, seed: str) -> str:
@@ -81,6 +93,35 @@ async def datagrams(host: str, *sizes: str) -> str:
     return " ".join(echoed)
 
 
+async def burst(host: str, size: str, count: str) -> str:
+    choice = random.Random(int(size))
+    *payloads, last = (choice.randbytes(int(size)) for _ in range(int(count)))
+    payloads.append(last[: int(size) // 2])
+    came: set[bytes] = set()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(DATAGRAM_SECONDS)
+        sock.connect((host, 7004))
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, int(size))
+        for _ in range(DATAGRAM_TRIES):
+            sock.send(b"".join(payloads))
+            with contextlib.suppress(TimeoutError):
+                while not came.issuperset(payloads):
+                    came.add(sock.recv(1 << 16))
+                break
+    return f"{len(came.intersection(payloads))} {len(came.difference(payloads))}"
+
+
+async def marked(host: str, size: str) -> str:
+    reader, writer = await asyncio.open_connection(host, 7001)
+    writer.write(bytes(int(size)))
+    writer.write_eof()
+    await reader.read()
+    info = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    writer.close()
+    (answered,) = struct.unpack_from("=I", info, TCPI_DELIVERED_CE)
+    return f"{bool(info[TCPI_OPTIONS] & TCPI_OPT_ECN)} {answered > 0}"
+
+
 async def hello(host: str) -> str:
     reader, writer = await asyncio.open_connection(host, 7003)
     writer.write(b"hello\n")
@@ -95,6 +136,8 @@ if __name__ == "__main__":
         "download": download,
         "talk": talk,
         "datagrams": datagrams,
+        "burst": burst,
+        "marked": marked,
         "hello": hello,
     }
     print(asyncio.run(command[sys.argv[1]](*sys.argv[2:])))

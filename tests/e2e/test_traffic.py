@@ -9,9 +9,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import platform
 import random
+import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +30,21 @@ pytestmark = pytest.mark.netns
 HERE = Path(__file__).parent
 MEGABYTE = 1 << 20
 BOTH = pytest.mark.parametrize("host", [LAN_HOST, LAN_HOST6], ids=["IPv4", "IPv6"])
+
+# A TUN device hands over what UDP_SEGMENT sends uncut.
+USO_LINUX = (6, 2)
+LINUX = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+MARK = """
+sysctl -qw net.ipv4.tcp_ecn=1
+nft add table inet marking
+nft 'add chain inet marking output { type filter hook output priority 0; }'
+nft add rule inet marking output oifname != wan0 ip ecn ect0 ip ecn set ce
+nft add rule inet marking output oifname != wan0 ip6 ecn ect0 ip6 ecn set ce
+"""
+UNMARK = """
+nft delete table inet marking
+sysctl -qw net.ipv4.tcp_ecn=2
+"""
 
 
 async def ask(tunnel: Tunnel, *words: str) -> str:
@@ -82,6 +101,33 @@ async def test_200_connections_at_once(shared_tunnel: Tunnel, host: str) -> None
 async def test_datagrams_of_all_sizes(shared_tunnel: Tunnel, host: str) -> None:
     sizes = ["1", "64", "1400", "1472", "1473", "4000", "9000"]  # the last three in fragments
     assert await ask(shared_tunnel, "datagrams", host, *sizes) == " ".join(sizes)
+
+
+@BOTH
+async def test_datagrams_sent_at_once(shared_tunnel: Tunnel, host: str) -> None:
+    """By QUIC, say: with UDP_SEGMENT a program hands its kernel many in one call."""
+    before = (await steps.up_status(shared_tunnel.lab)).packets["packets_out"]
+    count = 40
+    assert await ask(shared_tunnel, "burst", host, "1400", str(count)) == f"{count} 0"
+    after = (await steps.up_status(shared_tunnel.lab)).packets["packets_out"]
+    if LINUX >= USO_LINUX:
+        assert after - before < count, "they were cut before they came to the tunnel"
+
+
+@pytest.fixture
+async def marking(shared_tunnel: Tunnel) -> AsyncIterator[None]:
+    """On the user's machine TCP asks for ECN, and each packet that may be marked leaves it with a mark."""
+    run = functools.partial(shared_tunnel.lab.run, Party.USER)
+    await run(["sh", "-ec", MARK])
+    yield
+    await run(["sh", "-ec", UNMARK])
+
+
+@BOTH
+async def test_a_congestion_mark_crosses(shared_tunnel: Tunnel, marking: None, host: str) -> None:
+    """The sender counts what the receiver tells it of marks, so the answer has crossed too."""
+    agreed, answered = (await ask(shared_tunnel, "marked", host, "100000")).split()
+    assert (agreed, answered) == ("True", "True")
 
 
 async def test_the_lan_sees_the_provider(shared_tunnel: Tunnel) -> None:
