@@ -10,10 +10,14 @@ from math import inf, sqrt
 
 TARGET_PART = 20
 """Of the interval, the wait that is put up with: 5 ms of 100 (RFC 8289, 4.3: 5 to 10 per cent)."""
+MAX_COUNT = 25
+"""Up to which drops come faster: then five an interval, 50 a second. A sender that answers losses needs fewer
+(TCP Reno at 1 Mbit/s and 50 ms, 8). One that does not, as BBR, keeps its queue whatever it loses, and has it
+for itself alone: by RFC 8289 it would lose 500 a second after ten seconds, all of which are sent again."""
 
 
 class Codel:
-    """The state of RFC 8289's control loop for one flow."""
+    """The state of RFC 8289's control loop for one flow, which stops at `MAX_COUNT`."""
 
     __slots__ = ("_above_since", "_count", "_dropping", "_last_count", "_next")
 
@@ -37,7 +41,7 @@ class Codel:
                 return False
             if now < self._next:
                 return False
-            self._count += 1
+            self._count = min(self._count + 1, MAX_COUNT)
             self._next += interval / sqrt(self._count)
             return True
         if not standing:

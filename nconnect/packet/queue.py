@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .codel import Codel
 from .ecn import mark
 from .ip import flow
+from .segment import split
 
 QUANTUM = 1514
 """Bytes that a flow may send in its turn, and that a new one may send before the others (RFC 8290, 5.2.4)."""
@@ -42,7 +43,8 @@ class QueueStats:
     dropped_no_room: int = 0
     """Too much waited for the link; of the flow that had the most."""
     dropped_standing: int = 0
-    """The flow's packets waited too long for too long, and its sender understands no marks (CoDel)."""
+    """The flow's packets waited too long for too long, and its sender understands no marks (CoDel). Of a
+    super-packet its last segment, which is all that is dropped."""
     marked: int = 0
     """The same, told by a mark instead of a loss (ECN)."""
 
@@ -149,6 +151,10 @@ class FlowQueue:
                 self.stats.marked += 1
                 return marked
             self.stats.dropped_standing += 1
+            # One segment says it as well as the fifty that a super-packet may have.
+            pieces = split(packet, len(packet) - 1)
+            if len(pieces) > 1:
+                return pieces[0]
         return None
 
     def _drop_of_fattest(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from nconnect.packet.codel import Codel
+import pytest
+
+from nconnect.packet.codel import MAX_COUNT, Codel
 
 INTERVAL = 0.1
 ENOUGH = 1500
@@ -33,13 +35,20 @@ def test_what_the_link_sends_at_once_is_no_queue() -> None:
 
 
 def test_a_standing_queue_is_told_once_an_interval_and_then_ever_more_often() -> None:
-    times = drops(0.02, 3.0)
+    times = drops(0.02, 1.0)[:MAX_COUNT]
     assert 0.1 <= times[0] < 0.102
     gaps = [second - first for first, second in pairwise(times)]
     assert 0.09 < gaps[0] < 0.11
     assert all(later < earlier + 0.002 for earlier, later in pairwise(gaps))
     # The square root law: the n-th is due after interval * sum of 1 / sqrt(i).
-    assert 200 < len(times) < 260
+    assert times[-1] == pytest.approx(0.1 + INTERVAL * sum(i**-0.5 for i in range(1, MAX_COUNT)), abs=0.01)
+
+
+def test_a_sender_that_does_not_answer_loses_no_more_and_more() -> None:
+    times = drops(0.02, 60.0)
+    gaps = [second - first for first, second in pairwise(times[MAX_COUNT:])]
+    assert min(gaps) > 0.018
+    assert len(times) == pytest.approx(60 * 50, rel=0.02)
 
 
 def test_it_stops_when_the_queue_is_gone_and_begins_again_where_it_was() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import UDP
 
 from nconnect.errors import DecodeError
+from nconnect.packet import virtio
 from nconnect.packet.ip import flow
 from nconnect.packet.queue import (
     MAX_BYTES,
@@ -21,8 +22,9 @@ from nconnect.packet.queue import (
     FlowQueue,
     QueueStats,
 )
+from nconnect.packet.segment import segment
 
-from .packets import ip_layer, plain
+from .packets import ip_layer, plain, super_tcp
 
 
 @cache
@@ -152,6 +154,24 @@ def test_a_sender_that_is_too_fast_loses_packets_and_nobody_else_does(queue: Flo
     assert queue.stats.dropped_standing > 100
     assert queue.stats.marked == 0
     assert passed > 2900
+
+
+def test_of_a_super_packet_one_segment_is_lost(queue: FlowQueue) -> None:
+    """A sender that is told hears it from one segment; the others need not be sent again."""
+    mss, segments = 1000, 40
+    sent = passed = 0
+    for step in range(300):
+        whole = super_tcp(4, bytes(mss * segments), mss, seq=sent)
+        for _ in range(2):
+            queue.put(whole, step / 100)
+        sent += mss * segments
+        data = queue.get(step / 100)
+        assert data is not None
+        virtio.check(data)
+        passed += len(segment(data))
+    dropped = queue.stats.dropped_standing
+    assert dropped > 20
+    assert passed == 300 * segments - dropped
 
 
 def test_one_that_understands_marks_loses_none(queue: FlowQueue) -> None:
