@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+from .minimum import RecentMinimum
+from .pacing import UNPACED_RATE
 from .rate import DeliveryRate, Snapshot
 from .rtt import ASSUMED_RTT
 
@@ -29,6 +31,15 @@ MAX_PROBE = 4
 QUEUE_BACKOFF = 0.8
 # Packets on top: what leaves one relay is not yet at the next.
 EXTRA_PACKETS = 1
+# And as many more on a path that has its relays for itself, where ACKs wait behind data and nobody else fills
+# the gaps that late timers leave. Where paths share a relay, the extra packets of all would queue there.
+EXTRA_PACKETS_ALONE = 1
+# The part of its relays' rate above which a path begins to count as alone there.
+ALONE_PART = 0.75
+# Relays on a path that each have a packet whole before they pass it on.
+RELAYS = 2
+# The smallest packet whose time tells what its bytes cost, and not how busy a processor was.
+MIN_TIMED = 4 << 10
 # Rounds in which more was sent and no more delivered, after which slow start has found the rate, and what
 # counts as more (BBR's StartupFullBwCnt and -Thresh).
 PLATEAU_ROUNDS = 3
@@ -44,9 +55,10 @@ RECOVERY_PART = 16
 # not left to run to the end of one (RFC 9406 takes the least of 8, of ACKs that are not held back).
 SLOW_START_SAMPLES = 4
 # A base round-trip time older than this may be of another route (BBR's ProbeRTT interval), so every so often
-# the queue is drained to see it: with this part of what the path holds, for two round trips.
+# the queue is drained to see it: with this part of what the path holds, for so many round trips.
 BASE_LIFETIME = 10.0
 DRAIN_PART = 0.75
+DRAIN_ROUNDS = 3
 # Rounds in a row in which next to nothing was sent, and the round trip was still longer than its base: that
 # is no queue of ours, but another route, or the queue of somebody who does not care.
 STUCK_ROUNDS = 2
@@ -61,7 +73,6 @@ class CongestionWindow:
     __slots__ = (
         "_base",
         "_base_epoch",
-        "_base_next",
         "_before_loss",
         "_ceiling",
         "_draining",
@@ -70,6 +81,7 @@ class CongestionWindow:
         "_limit",
         "_overshoots",
         "_packet",
+        "_per_byte",
         "_plateau_rate",
         "_plateau_rounds",
         "_probe",
@@ -96,8 +108,8 @@ class CongestionWindow:
         self._ceiling = self._limit
         self._before_loss = 0
         self._recovery_start = -math.inf
-        self._base = math.inf
-        self._base_next = math.inf
+        self._base = RecentMinimum()  # round-trip time in seconds
+        self._per_byte = RecentMinimum()  # seconds by which a byte makes a round trip longer
         self._base_epoch = -math.inf
         self._late = 0.0
         self._draining = 0
@@ -119,7 +131,7 @@ class CongestionWindow:
 
     def delivery_time(self, size: int) -> float:
         """Seconds until `size` bytes would be acknowledged, those under way included."""
-        base = ASSUMED_RTT if self._base == math.inf else self._base
+        base = ASSUMED_RTT if self._base.value == math.inf else self._base.value
         rate = self.delivery.maximum
         if self.in_slow_start:
             rate = self.window / base if base else math.inf
@@ -128,9 +140,9 @@ class CongestionWindow:
     @property
     def pacing_rate(self) -> float:
         """Bytes per second to send at; infinite before the rate was measured."""
-        if self.in_slow_start or self._base == math.inf:
+        if self.in_slow_start or self._base.value == math.inf:
             return math.inf
-        return max(PACING_GAIN * self.delivery.maximum, self.window / (self._base + self._slack))
+        return max(PACING_GAIN * self.delivery.maximum, self.window / (self._base.value + self._slack))
 
     def on_delivered(self, size: int, sent_at: float, snapshot: Snapshot) -> None:
         """A packet arrived that was sent once; `snapshot` is what delivery.on_sent() gave for it."""
@@ -151,15 +163,15 @@ class CongestionWindow:
         if self.in_slow_start:
             target = self._limit
         elif self._draining:
-            target = int(self.delivery.maximum * self._base * DRAIN_PART)
+            target = int(self.delivery.maximum * self._base.value * DRAIN_PART)
         else:
             target = self._fitting()
         self.window = max(min(self.window + size, target, self._ceiling), MIN_WINDOW)
 
-    def on_rtt(self, rtt: float, sent_at: float, now: float, late: float) -> None:
-        """A packet sent at `sent_at` took `rtt`, of which up to `late` is not the path's."""
+    def on_rtt(self, rtt: float, size: int, sent_at: float, now: float, late: float) -> None:
+        """A packet of `size` bytes sent at `sent_at` took `rtt`, of which up to `late` is not the path's."""
         self._late = late
-        self._update_base(rtt, now)
+        self._update_base(rtt, size, now)
         self._round_min = min(self._round_min, rtt)
         if self.in_slow_start:
             self._check_overshoot(rtt)
@@ -203,36 +215,60 @@ class CongestionWindow:
 
     @property
     def _queue_target(self) -> float:
-        return QUEUE_TARGET + QUEUE_TARGET_PART * self._base
+        return QUEUE_TARGET + QUEUE_TARGET_PART * self._base.value
+
+    @property
+    def _alone(self) -> float:
+        """From 0 to 1: whether the path has its relays for itself, so that a packet takes its time at each.
+
+        The rate of the relays is known from what a packet's bytes add to its round trip.
+        """
+        if self._per_byte.value == math.inf:
+            return 0.0
+        share = self._per_byte.value * self.delivery.maximum / RELAYS
+        return min(max((share - ALONE_PART) / (1 - ALONE_PART), 0.0), 1.0)
+
+    @property
+    def _full(self) -> float:
+        """Seconds that a full packet takes there and back without a queue; the small are quicker."""
+        rate = self.delivery.maximum
+        return self._base.value + (RELAYS * self._alone * self._packet / rate if rate else 0.0)
+
+    @property
+    def _extra(self) -> float:
+        """Packets on top of what the base round trip holds."""
+        return EXTRA_PACKETS + EXTRA_PACKETS_ALONE * self._alone
 
     def _fitting(self) -> int:
         rate = self.delivery.maximum
-        seconds = self._base + self._late + self._probe * self._queue_target
-        return int(rate * seconds) + EXTRA_PACKETS * self._packet
+        seconds = self._base.value + self._late + self._probe * self._queue_target
+        return int(rate * seconds + self._extra * self._packet)
 
-    def _update_base(self, rtt: float, now: float) -> None:
+    def _update_base(self, rtt: float, size: int, now: float) -> None:
         # By the clock, not by the path's own time: paths that share a bottleneck must drain it together.
         epoch = now // BASE_LIFETIME
         if epoch != self._base_epoch:
             if self._base_epoch != -math.inf and self._round_limited and not self.in_slow_start:
-                self._draining = 2
-            self._base, self._base_next = self._base_next, math.inf
+                self._draining = DRAIN_ROUNDS
+            self._base.rotate()
+            self._per_byte.rotate()
             self._base_epoch = epoch
-        self._base = min(self._base, rtt)
-        self._base_next = min(self._base_next, rtt)
+        self._base.add(rtt)
+        if size >= MIN_TIMED:
+            self._per_byte.add((rtt - self._base.value) / size)
 
     def _check_overshoot(self, rtt: float) -> None:
-        self._queue_seen = self._round_limited and rtt > self._base + self._slack
+        self._queue_seen = self._round_limited and rtt > self._full + self._slack
         self._overshoots = self._overshoots + 1 if self._queue_seen else 0
         if self._overshoots >= SLOW_START_SAMPLES:
-            self._leave_slow_start()
+            self._leave_full()
 
     def _judge_queue(self) -> None:
-        serial = (1 + EXTRA_PACKETS) * self._packet / self.delivery.maximum
-        tolerated = self._base + self._slack + serial
+        serial = (1 + self._extra) * self._packet / self.delivery.maximum
+        tolerated = self._base.value + self._slack + serial
         self._queue_seen = self._round_min > tolerated
         probed, self._probe = self._probe, 1
-        if self._round_min < self._base + NO_QUEUE_PART * self._queue_target:
+        if self._round_min < self._full + NO_QUEUE_PART * self._queue_target:
             self._probe = min(probed * 2, MAX_PROBE)
         if not self._queue_seen:
             self._queue_rounds = 0
@@ -252,11 +288,18 @@ class CongestionWindow:
         self._settle()
 
     def _start_over(self) -> None:
-        self._base = self._base_next = self._round_min
+        self._base.reset(self._round_min)
+        self._per_byte.reset()
         self._queue_rounds = 0
         self._plateau_rate = 0.0
         self._plateau_rounds = 0
         self.in_slow_start = True
+
+    def _leave_full(self) -> None:
+        self._leave_slow_start()
+        # What slow start has queued would look like the time that packets take, if that is any to speak of.
+        if self.delivery.maximum < UNPACED_RATE:
+            self._draining = DRAIN_ROUNDS
 
     def _leave_slow_start(self) -> None:
         self._overshoots = 0
@@ -270,8 +313,8 @@ class CongestionWindow:
         if not self._round_limited:
             pass
         elif self.in_slow_start:
-            if self._round_min > self._base + self._slack:
-                self._leave_slow_start()
+            if self._round_min > self._full + self._slack:
+                self._leave_full()
             else:
                 self._check_plateau()
         elif self.delivery.maximum:

@@ -26,7 +26,7 @@ MAX_REORDERING = 4.0
 REORDERING_STEP = 1.5
 # A message should take no longer than this on its path, in seconds: who comes next waits for so long behind
 # it, and it waits at each relay until it is there whole.
-MESSAGE_TIME = 0.002
+MESSAGE_TIME = 0.003
 # The smallest that is worth its cost. NKN adds some 200 bytes to each message; and where a busy processor
 # makes a path slow, smaller messages would make it slower still.
 MIN_MESSAGE = 8 << 10
@@ -205,9 +205,10 @@ class Path:
             if now - segment.sent_at < self.rtt.expected * EIFEL_PART:
                 self._late += 1
 
-    def on_rtt(self, sent_at: float, now: float) -> None:
+    def on_rtt(self, sent_at: float, now: float, size: int = 0) -> None:
+        """A packet of `size` bytes took from `sent_at` until now; 0: one whose size tells nothing."""
         self.rtt.sample(now - sent_at)
-        self.congestion.on_rtt(now - sent_at, sent_at, now, self.rtt.lateness)
+        self.congestion.on_rtt(now - sent_at, size, sent_at, now, self.rtt.lateness)
 
     def on_late_acks(self, ranges: Sequence[AckRange], now: float) -> int:
         """ACKs came on this path; how many prove that a loss declared here was none.

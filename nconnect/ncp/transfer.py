@@ -183,7 +183,7 @@ class Transfer:
         if path is not None:
             self._spurious += path.on_late_acks(ranges, now)
             if newest is not None:
-                path.on_rtt(newest.sent_at, now)
+                path.on_rtt(newest.sent_at, now, newest.size)
         for carrier in touched:
             carrier.end_acks(now)
             self._send.mark_lost(carrier.detect_lost(now))

@@ -54,13 +54,29 @@ class RelayLink(Link):
         return [when]
 
 
-def relayed(rates: Sequence[float], *, shared: bool = False, seed: int = 0, loss: float = 0.0) -> Pair:
-    """Four paths, 20 ms one way: each over relays of its own rate (bytes per second), or all over one."""
+def relayed(
+    rates: Sequence[float],
+    *,
+    shared: bool = False,
+    same_relay: bool = False,
+    seed: int = 0,
+    loss: float = 0.0,
+) -> Pair:
+    """Four paths, 20 ms one way: each over relays of its own rate (bytes per second), or all over one.
+
+    `same_relay`: both ends of a path are at one relay, so what one sends waits behind what the other does.
+    """
     pair = Pair(OVERLAY, seed=seed, paths=4)
+    both_ways = [[Station(rate), Station(rate)] for rate in rates]
     for sender in (True, False):
         same = [Station(rates[0]), Station(rates[0])]
         for i in range(4):
-            stations = same if shared else [Station(rates[i]), Station(rates[i])]
+            if shared:
+                stations = same
+            elif same_relay:
+                stations = both_ways[i]
+            else:
+                stations = [Station(rates[i]), Station(rates[i])]
             pair.links[sender, f"__{i}__"] = RelayLink(delay=0.02, loss=loss, stations=stations)
     return pair.establish()
 

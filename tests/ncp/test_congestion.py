@@ -22,7 +22,7 @@ def run_rounds(
         for _ in range(size // PACKET):
             window.on_delivered(PACKET, sent_at, snapshot)
         window.on_ack(size, size, now, refused=True)
-        window.on_rtt(rtt, sent_at, now, late)
+        window.on_rtt(rtt, PACKET, sent_at, now, late)
     return now
 
 
@@ -48,7 +48,7 @@ def test_a_window_that_is_not_used_does_not_grow() -> None:
     window = CongestionWindow(PACKET, LIMIT)
     for i in range(100):
         window.on_ack(1000, 2000, i / 10, refused=False)
-        window.on_rtt(BASE if i < 50 else 3 * BASE, i / 10, i / 10, 0.0)
+        window.on_rtt(BASE if i < 50 else 3 * BASE, PACKET, i / 10, i / 10, 0.0)
     assert window.window == INITIAL_WINDOW
     assert window.rate is None, "nobody tried what the path can do"
 
@@ -56,7 +56,7 @@ def test_a_window_that_is_not_used_does_not_grow() -> None:
 @pytest.mark.parametrize("rate", [250e3, 2.5e6, 100e6])
 def test_what_is_under_way_is_what_the_path_holds_and_a_little_more(rate: float) -> None:
     window = CongestionWindow(PACKET, LIMIT)
-    window.on_rtt(BASE, 0.0, BASE, 0.0)  # the handshake
+    window.on_rtt(BASE, PACKET, 0.0, BASE, 0.0)  # the handshake
     now = run_bottleneck(window, 30, rate)
     assert window.rate == pytest.approx(rate, rel=0.05)
     assert rate * BASE < window.window < rate * (BASE + 0.015) + 4 * PACKET
@@ -87,7 +87,7 @@ def test_slow_start_ends_when_more_brings_no_more() -> None:
         sent_at, now = now, now + BASE
         window.on_delivered(100_000, sent_at, window.delivery.on_sent(sent_at, idle=False))
         window.on_ack(window.window, window.window, now, refused=True)
-        window.on_rtt(BASE, sent_at, now, 0.0)
+        window.on_rtt(BASE, PACKET, sent_at, now, 0.0)
     assert not window.in_slow_start
     assert window.rate == pytest.approx(1e6, rel=0.1)
 
