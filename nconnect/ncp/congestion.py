@@ -261,7 +261,7 @@ class CongestionWindow:
         self._queue_seen = self._round_limited and rtt > self._full + self._slack
         self._overshoots = self._overshoots + 1 if self._queue_seen else 0
         if self._overshoots >= SLOW_START_SAMPLES:
-            self._leave_full()
+            self._leave_slow_start(queued=True)
 
     def _judge_queue(self) -> None:
         serial = (1 + self._extra) * self._packet / self.delivery.maximum
@@ -295,16 +295,13 @@ class CongestionWindow:
         self._plateau_rounds = 0
         self.in_slow_start = True
 
-    def _leave_full(self) -> None:
-        self._leave_slow_start()
-        # What slow start has queued would look like the time that packets take, if that is any to speak of.
-        if self.delivery.maximum < UNPACED_RATE:
-            self._draining = DRAIN_ROUNDS
-
-    def _leave_slow_start(self) -> None:
+    def _leave_slow_start(self, *, queued: bool) -> None:
         self._overshoots = 0
         self.in_slow_start = False
         self._settle()
+        # What slow start has queued would look like the time that packets take, if that is any to speak of.
+        if queued and self.delivery.maximum < UNPACED_RATE:
+            self._draining = DRAIN_ROUNDS
 
     def _settle(self) -> None:
         self.window = max(min(self.window, self._fitting()), MIN_WINDOW)
@@ -314,7 +311,7 @@ class CongestionWindow:
             pass
         elif self.in_slow_start:
             if self._round_min > self._full + self._slack:
-                self._leave_full()
+                self._leave_slow_start(queued=True)
             else:
                 self._check_plateau()
         elif self.delivery.maximum:
@@ -338,4 +335,4 @@ class CongestionWindow:
             return
         self._plateau_rounds += 1
         if self._plateau_rounds >= PLATEAU_ROUNDS:
-            self._leave_slow_start()
+            self._leave_slow_start(queued=False)

@@ -81,6 +81,27 @@ def relayed(
     return pair.establish()
 
 
+def rivals(rate: float, *, seed: int = 0) -> tuple[Pair, Pair]:
+    """Two sessions of different people over the same two relays (bytes per second), 20 ms one way."""
+    stations = {sender: [Station(rate), Station(rate)] for sender in (True, False)}
+    pairs = Pair(OVERLAY, seed=seed, paths=4), Pair(OVERLAY, seed=seed + 1, paths=4)
+    for pair in pairs:
+        for sender in (True, False):
+            for i in range(4):
+                pair.links[sender, f"__{i}__"] = RelayLink(delay=0.02, stations=stations[sender])
+        pair.establish()
+    return pairs
+
+
+def run_together(pairs: Sequence[Pair], until: float) -> None:
+    """Let all reach this time, in steps so small that they meet at the relays."""
+    now = min(pair.now for pair in pairs)
+    while now < until:
+        now += 0.001
+        for pair in pairs:
+            pair.run_for(max(now - pair.now, 0.0))
+
+
 @dataclass
 class Traffic(deque[bytes]):
     """The outbox of a tunnel: bulk without end, in messages of the size that suits; small ones go first."""

@@ -7,7 +7,7 @@ import pytest
 from nconnect.ncp import Config, Mode
 
 from .pair import Link, Pair
-from .relays import MBIT, OVERLAY, measure, relayed
+from .relays import MBIT, OVERLAY, Traffic, measure, relayed, rivals, run_together
 
 SEEDS = range(4)
 
@@ -59,6 +59,22 @@ def test_where_acks_wait_behind_data_relays_are_still_filled(rate: float, seed: 
     busy = measure(pair, 2.0)
     assert busy.rate > 0.8 * sum(rates), f"seed {seed}"
     assert busy.percentile(0.5) < idle + 0.015, f"seed {seed}"
+
+
+@pytest.mark.parametrize("head_start", [0.0, 3.0])
+def test_two_sessions_share_a_relay_whoever_came_first(head_start: float) -> None:
+    seed, seconds, rate = 7, 6.0, 20 * MBIT
+    pairs = rivals(rate, seed=seed)
+    first, second = (pair.dialler for pair in pairs)
+    start = max(pair.now for pair in pairs) + head_start
+    first.outbox = Traffic(first)
+    run_together(pairs, start)
+    second.outbox = Traffic(second)
+    before = [pair.acceptor.received_bytes for pair in pairs]
+    run_together(pairs, start + seconds)
+    rates = [(pair.acceptor.received_bytes - was) / seconds for pair, was in zip(pairs, before, strict=True)]
+    assert min(rates) > 0.4 * rate, f"seed {seed}: {rates}"
+    assert sum(rates) > 0.9 * rate, f"seed {seed}: {rates}"
 
 
 @pytest.mark.parametrize("factor", [0.2, 5.0])
