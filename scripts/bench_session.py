@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import socket
 import statistics
@@ -32,6 +31,7 @@ from nconnect.nkn.keys import KeyPair
 from nconnect.nkn.listener import Listener
 from nconnect.nkn.multiclient import MultiClient
 from scripts import command
+from scripts.benchmarks.processes import parse_stat
 from scripts.figures import Row, progress
 from tests.interop import sdks
 from tests.interop.driver import Driver
@@ -39,7 +39,6 @@ from tests.interop.peers import SUB_CLIENTS, Kind, PeerError
 
 MB = 10**6
 GB = 10**9
-TICKS = os.sysconf("SC_CLK_TCK")
 # Beyond it a cell of the table says "timeout".
 CELL_TIMEOUT = 25.0
 START_TIMEOUT = 20.0
@@ -84,9 +83,7 @@ def driver_command(kind: Kind) -> tuple[str, ...]:
 
 def cpu_seconds(pid: int) -> float:
     """What a process has used so far, of user and system time."""
-    # The name, in brackets, may hold spaces; fields 14 and 15 of proc(5) follow it.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return parse_stat(Path(f"/proc/{pid}/stat").read_text())[1]
 
 
 def free_ports() -> int:

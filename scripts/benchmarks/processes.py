@@ -29,11 +29,17 @@ class Measured(Protocol):
 
 def cpu_seconds(process: Measured) -> float:
     """What it has used so far, of user and system time. NconnectError: it has ended."""
-    # The name, in brackets, may hold spaces; field 3, the state, and fields 14 and 15 follow it.
-    fields = _read(process, "stat").rpartition(")")[2].split()
-    if fields[0] == ZOMBIE:
+    state, seconds = parse_stat(_read(process, "stat"))
+    if state == ZOMBIE:
         raise _ended(process)
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return seconds
+
+
+def parse_stat(text: str) -> tuple[str, float]:
+    """Of /proc/PID/stat: the state, and the seconds of user and system time."""
+    # The name, in brackets, may hold spaces; field 3, the state, and fields 14 and 15 follow it.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def peak_memory(process: Measured) -> float:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
 from scapy.layers.inet import IP
 from scapy.layers.inet import UDP as UDP_HEADER
 
+from nconnect.host.tun import OFFLOAD_STEPS
 from nconnect.nkn.multiclient import MultiClient
 from nconnect.nkn.session import Session
 from nconnect.packet import virtio
@@ -23,6 +25,12 @@ from nconnect.tunnel.link import OVERLAY_SESSION
 from ..packet.packets import partial, plain
 
 UDP = 17
+
+# What a side says of its kernel, and the offloads that this one has.
+KERNELS = (
+    pytest.param(frozenset({control.CAPABILITY_USO}), OFFLOAD_STEPS[0], id="takes super-packets"),
+    pytest.param(frozenset[str](), OFFLOAD_STEPS[1], id="does not"),
+)
 
 
 def udp_packet(source: bytes, destination: bytes, payload: bytes = b"payload") -> bytes:

@@ -21,7 +21,7 @@ from nconnect.errors import (
     RouteConflictError,
 )
 from nconnect.host.networks import Connected
-from nconnect.host.tun import OFFLOAD_STEPS
+from nconnect.host.tun import Offload
 from nconnect.nkn.keys import KeyPair
 from nconnect.secure.identity import Identity
 from nconnect.tunnel import control, joining
@@ -33,7 +33,7 @@ from ..nkn.waiting import soon, until
 from .conftest import PATHS, MakeClient
 from .connecting import PROVIDER, USER, WELCOME, Provider, User, provider, user
 from .fake_host import LAN
-from .raw_peer import RawPeer, sent_at_once, sent_one_by_one, udp_packet
+from .raw_peer import KERNELS, RawPeer, sent_at_once, sent_one_by_one, udp_packet
 
 __all__ = ["provider", "user"]
 
@@ -63,12 +63,11 @@ async def test_what_it_is_welcomed_with_is_applied(provider: Provider, user: Use
     assert (status.packets["packets_in"], status.packets["packets_out"]) == (1, 1)
 
 
-@pytest.mark.parametrize("side", ["takes super-packets", "does not"])
+@pytest.mark.parametrize(("uso", "offloads"), KERNELS)
 async def test_each_side_says_whether_its_kernel_cuts_datagrams(
-    provider: Provider, user: User, side: str
+    provider: Provider, user: User, uso: frozenset[str], offloads: Offload
 ) -> None:
-    uso = frozenset({control.CAPABILITY_USO} if side == "takes super-packets" else ())
-    user.host.tun.offloads = OFFLOAD_STEPS[0] if uso else OFFLOAD_STEPS[1]
+    user.host.tun.offloads = offloads
     peer = await provider.accept(dataclasses.replace(WELCOME, capabilities=uso))
     await soon(user.connector.ready.wait())
     assert provider.hello.capabilities == uso

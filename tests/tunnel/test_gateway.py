@@ -13,7 +13,7 @@ from nconnect.config import NetworkSection
 from nconnect.devnet import Devnet
 from nconnect.errors import ClosedError, UsageError
 from nconnect.host.grants import Target
-from nconnect.host.tun import OFFLOAD_STEPS
+from nconnect.host.tun import Offload
 from nconnect.host.user_rules import Mapping
 from nconnect.permission.authority import Authority
 from nconnect.permission.grants import Grant
@@ -25,7 +25,7 @@ from nconnect.tunnel.leases import Pool
 from ..nkn.waiting import soon, until
 from .conftest import PATHS, MakeClient
 from .fake_host import LAN, FakeHost
-from .raw_peer import sent_at_once, sent_one_by_one, udp_packet
+from .raw_peer import KERNELS, sent_at_once, sent_one_by_one, udp_packet
 from .serving import (
     ANN,
     BOB,
@@ -58,12 +58,11 @@ async def test_a_user_reaches_the_lan(provider: Provider, connect: MakeUser) -> 
     assert provider.host.leases == list(ann.welcome.addresses)
 
 
-@pytest.mark.parametrize("side", ["takes super-packets", "does not"])
+@pytest.mark.parametrize(("uso", "offloads"), KERNELS)
 async def test_each_side_says_whether_its_kernel_cuts_datagrams(
-    provider: Provider, make_client: MakeClient, side: str
+    provider: Provider, make_client: MakeClient, uso: frozenset[str], offloads: Offload
 ) -> None:
-    uso = frozenset({control.CAPABILITY_USO} if side == "takes super-packets" else ())
-    provider.host.tun.offloads = OFFLOAD_STEPS[0] if uso else OFFLOAD_STEPS[1]
+    provider.host.tun.offloads = offloads
     ann = await admitted(await make_client("up", ANN), provider, control.Hello(uso))
     assert ann.welcome.capabilities & {control.CAPABILITY_USO} == uso
     payloads = [bytes([number]) * 300 for number in range(5)]
