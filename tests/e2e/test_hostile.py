@@ -39,6 +39,7 @@ from nconnect.demo.lab import (
 )
 from nconnect.demo.process import Process
 from nconnect.demo.snapshot import difference, host_state
+from nconnect.nkn.keys import KeyPair
 from nconnect.tunnel.link import DIAL_TIMEOUT, SILENCE_TIMEOUT
 from nconnect.tunnel.status import UpStatus
 
@@ -264,7 +265,9 @@ async def test_seeds_that_are_none(lab: Lab) -> None:
             kind = () if number == 1 else ("--no-tun",)
             command = nconnect_command("serve", *kind, "--lan", LAN, *options)
             return await lab.run(Party.PROVIDER, command, env=env, check=False)
-        return await lab.run_nconnect(Party.USER, "up", "--peer", NOBODY, *options, check=False)
+        # Another provider for each: a second way to one is refused, and that is another test.
+        peer = KeyPair.from_seed(bytes([number]) * 32).public_key.hex()
+        return await lab.run_nconnect(Party.USER, "up", "--peer", peer, *options, check=False)
 
     for url, answer in zip(
         expected,
