@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nconnect.ncp import Config, Mode
@@ -67,30 +67,36 @@ def relayed(
     `same_relay`: both ends of a path are at one relay, so what one sends waits behind what the other does.
     """
     pair = Pair(OVERLAY, seed=seed, paths=4)
-    both_ways = [[Station(rate), Station(rate)] for rate in rates]
-    for sender in (True, False):
-        same = [Station(rates[0]), Station(rates[0])]
-        for i in range(4):
-            if shared:
-                stations = same
-            elif same_relay:
-                stations = both_ways[i]
-            else:
-                stations = [Station(rates[i]), Station(rates[i])]
-            pair.links[sender, f"__{i}__"] = RelayLink(delay=0.02, loss=loss, stations=stations)
-    return pair.establish()
+    if shared:
+        one = {sender: _two(rates[0]) for sender in (True, False)}
+        return _connect(pair, lambda sender, path: one[sender], loss)
+    if same_relay:
+        both_ways = [_two(rate) for rate in rates]
+        return _connect(pair, lambda sender, path: both_ways[path], loss)
+    return _connect(pair, lambda sender, path: _two(rates[path]), loss)
 
 
 def rivals(rate: float, *, seed: int = 0) -> tuple[Pair, Pair]:
     """Two sessions of different people over the same two relays (bytes per second), 20 ms one way."""
-    stations = {sender: [Station(rate), Station(rate)] for sender in (True, False)}
-    pairs = Pair(OVERLAY, seed=seed, paths=4), Pair(OVERLAY, seed=seed + 1, paths=4)
-    for pair in pairs:
-        for sender in (True, False):
-            for i in range(4):
-                pair.links[sender, f"__{i}__"] = RelayLink(delay=0.02, stations=stations[sender])
-        pair.establish()
-    return pairs
+    one = {sender: _two(rate) for sender in (True, False)}
+
+    def session(seed: int) -> Pair:
+        return _connect(Pair(OVERLAY, seed=seed, paths=4), lambda sender, path: one[sender])
+
+    return session(seed), session(seed + 1)
+
+
+def _two(rate: float) -> list[Station]:
+    """The sender's relay and the receiver's."""
+    return [Station(rate), Station(rate)]
+
+
+def _connect(pair: Pair, stations: Callable[[bool, int], Sequence[Station]], loss: float = 0.0) -> Pair:
+    """Establish a session whose path `i`, from the dialler or not, goes through `stations(dialler, i)`."""
+    for sender in (True, False):
+        for i in range(4):
+            pair.links[sender, f"__{i}__"] = RelayLink(delay=0.02, loss=loss, stations=stations(sender, i))
+    return pair.establish()
 
 
 def run_together(pairs: Sequence[Pair], until: float) -> None:
